@@ -1,0 +1,75 @@
+import { readFile, readlink } from 'node:fs/promises';
+import { z } from 'zod';
+import { run } from './run.ts';
+
+/**
+ * Names one process for all time: a pid alone is reused, a pid with its start time is not until the next boot, and
+ * with the boot id not even then. The pid namespace tells when a pid cannot be looked up from here at all.
+ */
+export const Owner = z.object({
+  pid: z.number().int().positive(),
+  startTime: z.string(),
+  bootId: z.string(),
+  pidNamespace: z.string(),
+});
+export type Owner = Readonly<z.infer<typeof Owner>>;
+
+let own: Promise<Owner> | undefined;
+
+/** This process. Computed once: none of it can change while we live. */
+export function currentOwner(): Promise<Owner> {
+  own ??= describe(process.pid);
+  return own;
+}
+
+/** The process with that pid as it is now; `undefined` when there is none. */
+export async function ownerOf(pid: number): Promise<Owner | undefined> {
+  const startTime = await startTimeOf(pid);
+  if (startTime === undefined) return undefined;
+  const here = await currentOwner();
+  return { pid, startTime, bootId: here.bootId, pidNamespace: here.pidNamespace };
+}
+
+/**
+ * True only when the owner cannot be running any more: an earlier boot, or a pid of our own namespace that is gone or
+ * now belongs to a younger process. When it cannot be told, the answer is false and nothing is reaped.
+ */
+export async function isProvablyDead(owner: Owner): Promise<boolean> {
+  const here = await currentOwner();
+  if (owner.bootId !== here.bootId) return true;
+  if (owner.pidNamespace !== here.pidNamespace) return false;
+  return (await startTimeOf(owner.pid)) !== owner.startTime;
+}
+
+async function describe(pid: number): Promise<Owner> {
+  const [startTime, bootId, pidNamespace] = await Promise.all([
+    startTimeOf(pid),
+    bootIdentity(),
+    namespaceOf(),
+  ]);
+  return { pid, startTime: startTime ?? '', bootId, pidNamespace };
+}
+
+/** Clock ticks since boot on Linux (proc(5), field 22); the start date as ps prints it elsewhere. */
+async function startTimeOf(pid: number): Promise<string | undefined> {
+  if (process.platform === 'linux') {
+    const stat = await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => undefined);
+    if (stat === undefined) return undefined;
+    // The command name sits in parentheses and may itself hold spaces and parentheses.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    // A zombie holds nothing any more: its parent just has not looked yet.
+    return fields[0] === 'Z' || fields[0] === 'X' ? undefined : fields[19];
+  }
+  const { code, stdout } = await run('ps', ['-o', 'lstart=', '-p', String(pid)]);
+  return code === 0 ? stdout.trim() : undefined;
+}
+
+async function bootIdentity(): Promise<string> {
+  if (process.platform === 'linux')
+    return (await readFile('/proc/sys/kernel/random/boot_id', 'latin1')).trim();
+  return (await run('sysctl', ['-n', 'kern.boottime'])).stdout.trim();
+}
+
+async function namespaceOf(): Promise<string> {
+  return process.platform === 'linux' ? readlink('/proc/self/ns/pid') : 'host';
+}

@@ -1,0 +1,212 @@
+import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
+import { constants } from 'node:os';
+import type { Readable } from 'node:stream';
+import { StringDecoder } from 'node:string_decoder';
+import { CommandMissing, DeadlineExceeded } from './errors.ts';
+
+export interface RunOptions {
+  /** Laid over our own environment; `undefined` removes a variable. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  readonly cwd?: string;
+  /** Written to the child's standard input, which is otherwise empty. */
+  readonly input?: string;
+  /** Milliseconds until the child's process group is killed. No deadline by default. */
+  readonly deadlineMs?: number;
+  /** Kills the process group when it fires; the call then throws the signal's reason. */
+  readonly signal?: AbortSignal;
+  /** Called for every line as it arrives (also those ended by a bare carriage return). */
+  readonly onLine?: (line: string, stream: 'stdout' | 'stderr') => void;
+  /** Called with the pid as soon as the child runs. */
+  readonly onStart?: (pid: number) => void | Promise<void>;
+  /** How much of each stream's end is kept, in bytes. 256 KiB by default. */
+  readonly captureBytes?: number;
+}
+
+export interface RunResult {
+  /** The exit status; 128 + n when signal n ended the child. */
+  readonly code: number;
+  /** The end of each stream, at most `captureBytes` of it. */
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface StreamedChild extends AsyncDisposable {
+  readonly stdout: Readable;
+  /** Settles when the child is gone. Never rejects for an exit status; rejects as `run` does otherwise. */
+  readonly done: Promise<RunResult>;
+}
+
+const defaultCaptureBytes = 256 * 1024;
+/** Between the polite signal and the final one. */
+const graceMs = 3_000;
+
+/**
+ * Runs a program to its end: no shell, its own process group, bounded capture. A non-zero exit is a result, not an
+ * error.
+ * @throws CommandMissing when there is no such program, DeadlineExceeded, or the reason of `signal`.
+ */
+export async function run(
+  command: string,
+  args: readonly string[],
+  options: RunOptions = {},
+): Promise<RunResult> {
+  const child = start(command, args, options, ['pipe', 'pipe', 'pipe']);
+  return finish(child, command, options, true);
+}
+
+/**
+ * Starts a program whose standard output the caller reads at its own pace; standard error is captured. Disposing kills
+ * what still runs and waits for it.
+ */
+export function stream(command: string, args: readonly string[], options: RunOptions = {}): StreamedChild {
+  const child = start(command, args, options, ['pipe', 'pipe', 'pipe']);
+  const done = finish(child, command, options, false);
+  done.catch(() => undefined);
+  if (child.stdout === null) throw new CommandMissing({ command });
+  return {
+    stdout: child.stdout,
+    done,
+    async [Symbol.asyncDispose]() {
+      child.stdout?.destroy();
+      killGroup(child, 'SIGKILL');
+      await done.catch(() => undefined);
+    },
+  };
+}
+
+function start(
+  command: string,
+  args: readonly string[],
+  options: RunOptions,
+  stdio: SpawnOptions['stdio'] & object,
+) {
+  options.signal?.throwIfAborted();
+  // A group of its own, so that grandchildren die with it and a Ctrl-C in the terminal reaches us alone.
+  const child = spawn(command, [...args], {
+    env: overlay(options.env),
+    cwd: options.cwd,
+    stdio,
+    detached: true,
+  });
+  child.stdin?.on('error', () => undefined);
+  child.stdin?.end(options.input ?? '');
+  return child;
+}
+
+function overlay(env: RunOptions['env']): NodeJS.ProcessEnv {
+  const merged: NodeJS.ProcessEnv = { ...process.env };
+  for (const [name, value] of Object.entries(env ?? {})) {
+    if (value === undefined) delete merged[name];
+    else merged[name] = value;
+  }
+  return merged;
+}
+
+async function finish(
+  child: ChildProcess,
+  command: string,
+  options: RunOptions,
+  readsStdout: boolean,
+): Promise<RunResult> {
+  const limit = options.captureBytes ?? defaultCaptureBytes;
+  const stdout = new Tail(limit, splitterFor(options.onLine, 'stdout'));
+  const stderr = new Tail(limit, splitterFor(options.onLine, 'stderr'));
+  if (readsStdout) child.stdout?.on('data', (chunk: Buffer) => stdout.push(chunk));
+  child.stderr?.on('data', (chunk: Buffer) => stderr.push(chunk));
+
+  let stopped: unknown;
+  const stop = (reason: unknown) => {
+    if (stopped !== undefined) return;
+    stopped = reason;
+    killGroup(child, 'SIGTERM');
+    setTimeout(() => killGroup(child, 'SIGKILL'), graceMs).unref();
+  };
+  const onAbort = () => stop(options.signal?.reason);
+  options.signal?.addEventListener('abort', onAbort, { once: true });
+  const deadline =
+    options.deadlineMs === undefined
+      ? undefined
+      : setTimeout(
+          () => stop(new DeadlineExceeded({ command, deadlineMs: options.deadlineMs ?? 0 })),
+          options.deadlineMs,
+        );
+  try {
+    const ended = new Promise<number>((resolve, reject) => {
+      child.once('error', (error: NodeJS.ErrnoException) => {
+        reject(error.code === 'ENOENT' || error.code === 'EACCES' ? new CommandMissing({ command }) : error);
+      });
+      child.once('close', (code, signal) =>
+        resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal])),
+      );
+    });
+    if (child.pid !== undefined) await options.onStart?.(child.pid);
+    const code = await ended;
+    if (stopped !== undefined) throw stopped;
+    return { code, stdout: stdout.end(), stderr: stderr.end() };
+  } finally {
+    clearTimeout(deadline);
+    options.signal?.removeEventListener('abort', onAbort);
+  }
+}
+
+function killGroup(child: ChildProcess, signal: NodeJS.Signals): void {
+  if (child.pid === undefined || (child.exitCode !== null && child.stdout?.closed !== false)) return;
+  try {
+    process.kill(-child.pid, signal);
+  } catch {
+    // Gone already.
+  }
+}
+
+/** Keeps the last bytes of a stream, and no more of it. */
+class Tail {
+  #chunks: Buffer[] = [];
+  #size = 0;
+  readonly #limit: number;
+  readonly #lines: LineSplitter | undefined;
+
+  constructor(limit: number, lines: LineSplitter | undefined) {
+    this.#limit = limit;
+    this.#lines = lines;
+  }
+
+  push(chunk: Buffer): void {
+    this.#lines?.write(chunk);
+    this.#chunks.push(chunk);
+    this.#size += chunk.length;
+    while (this.#chunks.length > 1 && this.#size - (this.#chunks[0]?.length ?? 0) >= this.#limit) {
+      this.#size -= this.#chunks.shift()?.length ?? 0;
+    }
+  }
+
+  end(): string {
+    this.#lines?.end();
+    const all = Buffer.concat(this.#chunks);
+    return all.subarray(Math.max(0, all.length - this.#limit)).toString('utf8');
+  }
+}
+
+class LineSplitter {
+  readonly #decoder = new StringDecoder('utf8');
+  readonly #onLine: (line: string) => void;
+  #rest = '';
+
+  constructor(onLine: (line: string) => void) {
+    this.#onLine = onLine;
+  }
+
+  write(chunk: Buffer): void {
+    const lines = (this.#rest + this.#decoder.write(chunk)).split(/\r\n|\n|\r/);
+    this.#rest = lines.pop() ?? '';
+    for (const line of lines) this.#onLine(line);
+  }
+
+  end(): void {
+    const last = this.#rest + this.#decoder.end();
+    if (last !== '') this.#onLine(last);
+  }
+}
+
+function splitterFor(onLine: RunOptions['onLine'], name: 'stdout' | 'stderr'): LineSplitter | undefined {
+  return onLine === undefined ? undefined : new LineSplitter((line) => onLine(line, name));
+}
