@@ -28,6 +28,11 @@ export interface FedImage {
   readonly config: ImageConfig;
   /** Digests of the plain (uncompressed) layer tars in the store, bottom first. A layer may repeat. */
   readonly layers: readonly Digest[];
+  /**
+   * What is not the image's but the exporter's, to be left out when flattening: paths from the root, without a leading
+   * slash, each with everything below it.
+   */
+  readonly dropPaths?: readonly string[];
 }
 
 /** Bytes that can be read again and again, from any place, without being in memory. */

@@ -1,0 +1,98 @@
+import { z } from 'zod';
+import { Digest } from './digest.ts';
+import { ConfigUnreadable } from './errors.ts';
+import type { ImageConfig } from './image.ts';
+
+// Engines write null, "" or an empty collection for what is not set, each in its own way (Go's omitempty).
+const text = z.string().nullish();
+const list = z.array(z.string()).nullish();
+const names = z.record(z.string(), z.unknown()).nullish();
+
+const ConfigBlob = z.object({
+  architecture: z.string().min(1),
+  os: z.string().min(1),
+  variant: text,
+  created: text,
+  config: z
+    .object({
+      User: text,
+      ExposedPorts: names,
+      Env: list,
+      Entrypoint: list,
+      Cmd: list,
+      Volumes: names,
+      WorkingDir: text,
+      Labels: z.record(z.string(), z.string()).nullish(),
+      StopSignal: text,
+    })
+    .nullish(),
+});
+
+const RootFs = z.object({
+  rootfs: z.object({ type: z.literal('layers'), diff_ids: z.array(Digest).nullish() }),
+});
+
+/**
+ * Reads an image configuration: the blob (JSON) or the object in it, of an OCI or a Docker image (image-spec,
+ * config.md §Properties; Docker's image spec v1.2 has the same names). What is null or empty counts as not set, so
+ * that the same image reads the same from every engine. Other properties are left out.
+ * @throws ConfigUnreadable
+ */
+export function parseImageConfig(source: Uint8Array | object): ImageConfig {
+  const { architecture, os, variant, created, config } = parse(ConfigBlob, source);
+  return {
+    architecture,
+    os,
+    ...present('variant', variant),
+    ...present('created', created),
+    config: {
+      ...present('User', config?.User),
+      ...present('ExposedPorts', keysOnly(config?.ExposedPorts)),
+      ...present('Env', config?.Env),
+      ...present('Entrypoint', config?.Entrypoint),
+      ...present('Cmd', config?.Cmd),
+      ...present('Volumes', keysOnly(config?.Volumes)),
+      ...present('WorkingDir', config?.WorkingDir),
+      ...present('Labels', config?.Labels),
+      ...present('StopSignal', config?.StopSignal),
+    },
+  };
+}
+
+/**
+ * The digests of the plain layer tars, bottom first, that an image configuration promises.
+ * @throws ConfigUnreadable
+ */
+export function parseDiffIds(source: Uint8Array | object): Digest[] {
+  return parse(RootFs, source).rootfs.diff_ids ?? [];
+}
+
+function parse<T>(schema: z.ZodType<T>, source: Uint8Array | object): T {
+  const result = schema.safeParse(source instanceof Uint8Array ? parseJson(source) : source);
+  if (!result.success) throw new ConfigUnreadable({ reason: z.prettifyError(result.error) });
+  return result.data;
+}
+
+function parseJson(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8'));
+  } catch (error) {
+    throw new ConfigUnreadable({ reason: (error as Error).message }, { cause: error });
+  }
+}
+
+function present<Key extends string, Value extends string | object>(
+  key: Key,
+  value: Value | null | undefined,
+): { readonly [K in Key]?: Value } {
+  if (value === null || value === undefined || value === '') return {};
+  if (typeof value === 'object' && Object.keys(value).length === 0) return {};
+  return { [key]: value } as { readonly [K in Key]: Value };
+}
+
+/** Ports and volumes are sets, written as objects whose values carry nothing. */
+function keysOnly(set: Record<string, unknown> | null | undefined): Record<string, object> | undefined {
+  return set === null || set === undefined
+    ? undefined
+    : Object.fromEntries(Object.keys(set).map((key) => [key, {}]));
+}
