@@ -1,0 +1,60 @@
+import { compareVersions, parseVersion, type Version } from './version.ts';
+
+/**
+ * What we ask of smolvm, and the first release that has it. Each row was read at the named tag.
+ *
+ * - `pack`: the oldest release whose `pack create` this code was written against (v0.8.0, src/cli/pack.rs).
+ * - `digestReferences`: `crane blob REPO@DIGEST` no longer gets a second `@` (v1.1.0, crates/smolvm-agent/src/storage.rs).
+ * - `stagingDirectory`: `SMOLVM_PACK_STAGING` moves the staging off TMPDIR (v1.2.0, src/cli/pack.rs `staging_root`).
+ * - `dropsPrivileges`: root's VMs run as another user, who must be able to walk to the cache directory; and
+ *   `SMOLVM_DATA_DIR` overrides HOME and XDG_* (v1.2.5, src/process.rs).
+ * - `plainLayers`: uncompressed and zstd layers are recognised by their first bytes (v1.5.0, crates/smolvm-agent).
+ * - `exportLimitVariable`: `SMOLVM_FILE_TRANSFER_MAX_BYTES` raises the export limit (v1.6.0, src/cli/pack.rs).
+ * - `bigExports`: a limit of 64 GiB of its own for exports (v1.8.3, src/cli/pack.rs `export_layer_to_file`).
+ */
+const since = {
+  pack: '0.8.0',
+  digestReferences: '1.1.0',
+  stagingDirectory: '1.2.0',
+  dropsPrivileges: '1.2.5',
+  plainLayers: '1.5.0',
+  exportLimitVariable: '1.6.0',
+  bigExports: '1.8.3',
+} as const satisfies Record<string, string>;
+
+export type Capability = keyof typeof since;
+
+const reasons: Record<Capability, string> = {
+  pack: 'converting an image into a .smolmachine',
+  digestReferences: 'packing an image by digest',
+  stagingDirectory: 'keeping temporary files off TMPDIR',
+  dropsPrivileges: 'running the machine as a user of its own',
+  plainLayers: 'packing uncompressed layers',
+  exportLimitVariable: 'raising the limit on a layer',
+  bigExports: 'packing a layer above 4 GiB',
+};
+
+/** Whether that release of smolvm has the capability. */
+export function versionCan(version: Version, capability: Capability): boolean {
+  return compareVersions(version, parseVersion(since[capability])) >= 0;
+}
+
+/** The first release that has the capability, and what it is for, in words. */
+export function requirementOf(capability: Capability): { needed: string; why: string } {
+  return { needed: since[capability], why: reasons[capability] };
+}
+
+const gib = 1024 ** 3;
+
+/** The environment variable's largest sensible value, in bytes: what later releases allow by default. */
+export const raisedExportLimit = 64 * gib;
+
+/**
+ * The largest unpacked single layer, in bytes, that this release exports from its VM when we drive it: without limit
+ * before v1.3.3, 4 GiB until the limit could be raised (v1.6.0, which we do), 64 GiB since. (v1.3.3 and v1.8.3,
+ * src/cli/pack.rs `export_layer_to_file`.)
+ */
+export function largestLayer(version: Version): number {
+  if (versionCan(version, 'exportLimitVariable')) return raisedExportLimit;
+  return compareVersions(version, parseVersion('1.3.3')) < 0 ? Number.POSITIVE_INFINITY : 4 * gib;
+}

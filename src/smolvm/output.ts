@@ -1,0 +1,105 @@
+import { stripVTControlCharacters } from 'node:util';
+import type { PackFailureCause } from './errors.ts';
+
+/** What `pack create` is doing, in the order in which it happens. */
+export type PackProgress =
+  | { readonly phase: 'starting' }
+  /** `percent` of the layers is in, 0 to 100, where smolvm tells: it counts whole layers. */
+  | { readonly phase: 'pulling'; readonly percent?: number }
+  /** The image is in. `bytes` is what its layers take unpacked. */
+  | { readonly phase: 'pulled'; readonly layers: number; readonly bytes: number }
+  | { readonly phase: 'collecting' }
+  | { readonly phase: 'merging'; readonly layers: number }
+  /** `bytes` have come out of the VM so far, where smolvm tells. */
+  | { readonly phase: 'exporting'; readonly bytes?: number }
+  | { readonly phase: 'assembling' }
+  | { readonly phase: 'packed' };
+
+/**
+ * Reads one line of `pack create`'s output, from either stream, whatever noise of a terminal is in it. Lines that tell
+ * nothing new give `undefined`; so does `Pulling image … done.`, which is printed for a failed pull too. (v0.8.0 to
+ * v1.9.3, src/cli/mod.rs `pull_with_progress`, src/cli/pack.rs.)
+ */
+export function readProgress(line: string): PackProgress | undefined {
+  const text = withoutNoise(line);
+  if (text.startsWith('Starting agent VM')) return { phase: 'starting' };
+  if (text.startsWith('Pulling image ')) {
+    if (/\.\.\. done\.\s*$/.test(text)) return undefined;
+    const percent = /\] (\d{1,3})%/.exec(text)?.[1];
+    return percent === undefined ? { phase: 'pulling' } : { phase: 'pulling', percent: Number(percent) };
+  }
+  const image = /^Image: .* \((\d+) layers, (\d+) bytes\)$/.exec(text);
+  if (image !== null) return { phase: 'pulled', layers: Number(image[1]), bytes: Number(image[2]) };
+  if (/^(Collecting |Creating storage template)/.test(text)) return { phase: 'collecting' };
+  const merging = /^Merging (\d+) layers in VM/.exec(text)?.[1];
+  if (merging !== undefined) return { phase: 'merging', layers: Number(merging) };
+  if (text.startsWith('Layer 1/1: ') || text.startsWith('Exporting merged layer')) return exported(text);
+  if (/^\S?\s*Assembling /.test(text) && !text.endsWith(' done')) return { phase: 'assembling' };
+  if (text.startsWith('Packed: ')) return { phase: 'packed' };
+  return undefined;
+}
+
+const units: Readonly<Record<string, number>> = { bytes: 1, KB: 1024, MB: 1024 ** 2, GB: 1024 ** 3 };
+
+function exported(text: string): PackProgress {
+  const amount = /(\d+(?:\.\d+)?) (bytes|KB|MB|GB)( done)?$/.exec(text);
+  const unit = units[amount?.[2] ?? ''];
+  if (amount === null || unit === undefined) return { phase: 'exporting' };
+  return { phase: 'exporting', bytes: Math.round(Number(amount[1]) * unit) };
+}
+
+const quoteLimit = 2_000;
+
+/**
+ * smolvm's own words about its failure: from its `Error:` line (or clap's `error:`) to the end, or, if it died without
+ * one, the last lines it wrote. At most 2,000 characters, no control characters.
+ */
+export function quoteFailure(stdout: string, stderr: string): string {
+  const lines = linesOf(stderr);
+  const first = lines.findIndex((line) => /^error:/i.test(line));
+  const said = first >= 0 ? lines.slice(first) : lines.filter(saysMore).slice(-5);
+  const quote = (said.length > 0 ? said : linesOf(stdout).filter(saysMore).slice(-5)).join('\n');
+  return quote.length > quoteLimit ? `${quote.slice(0, quoteLimit)}…` : quote;
+}
+
+/**
+ * The causes in the order in which they are looked for: what is said of the machine comes before what is said of the
+ * network, since the one drags the other along. The words are smolvm's (src/platform/linux.rs, src/cli/pack.rs,
+ * crates/smolvm-agent/src/storage.rs, v0.8.0 to v1.9.3), crane's, and the kernel's.
+ */
+const causes: readonly (readonly [PackFailureCause, RegExp])[] = [
+  ['kvm-permission', /kvm permission denied|cannot access \/dev\/kvm/i],
+  ['no-kvm', /kvm not available|hypervisor not available/i],
+  ['output-name', /--output names the executable stub/],
+  ['no-space', /no space left|os error 28|os error 122|quota exceeded|disk full|ENOSPC|EDQUOT/i],
+  ['too-large', /exceeding the \d+ byte cap/],
+  ['auth', /\bUNAUTHORIZED\b|\bDENIED\b|\b40[13]\b (?:Unauthorized|Forbidden)|authentication required/i],
+  ['timeout', /timed out|did not become ready|i\/o timeout|deadline exceeded/i],
+  ['blob', /crane blob failed|(?:tar|layer) extraction failed|gunzip failed/],
+  [
+    'manifest',
+    /crane (?:manifest|config) failed|MANIFEST_UNKNOWN|NAME_UNKNOWN|got manifest list|invalid image reference/,
+  ],
+];
+
+export function causeOf(words: string): PackFailureCause {
+  return causes.find(([, pattern]) => pattern.test(words))?.[0] ?? 'unknown';
+}
+
+function saysMore(line: string): boolean {
+  return readProgress(line) === undefined && !line.startsWith('Pulling image ');
+}
+
+/** Every piece between line ends and carriage returns, cleaned; empty ones dropped. */
+function linesOf(text: string): string[] {
+  return text
+    .split(/[\r\n]+/)
+    .map(withoutNoise)
+    .filter((line) => line !== '');
+}
+
+function withoutNoise(line: string): string {
+  return stripVTControlCharacters(line)
+    .replace(/\p{Cc}/gu, '')
+    .trim();
+}
