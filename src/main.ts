@@ -1,0 +1,73 @@
+import type { World } from './commands/world.ts';
+import { Interrupted } from './process/errors.ts';
+import { openTerminal } from './terminal/terminal.ts';
+
+/** Commands are loaded when they are called, so that none pays for another's imports. */
+const commands: Readonly<Record<string, { summary: string; load: () => Promise<Command> }>> = {
+  pack: {
+    summary: 'turn a Dockerfile or an image into a .smolmachine that smolvm boots',
+    load: () => import('./commands/pack.ts'),
+  },
+  cache: { summary: 'list, prune and verify what pack has kept', load: () => import('./commands/cache.ts') },
+  doctor: { summary: 'check that this machine has what is needed', load: () => import('./commands/doctor.ts') },
+};
+
+interface Command {
+  run(argv: readonly string[], world: World): Promise<number>;
+}
+
+/** Runs one command line and sets the process's exit code. Never throws. */
+export async function main(argv: readonly string[]): Promise<void> {
+  const terminal = openTerminal(process.env);
+  const interruption = new AbortController();
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    // The first signal unwinds; further ones must not cut the unwinding short.
+    process.on(name, () => interruption.abort(new Interrupted({ signal: name })));
+  }
+  // A reader that has seen enough (`| head`) is no failure of ours.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+  try {
+    process.exitCode = await dispatch(argv, { terminal, environment: process.env, signal: interruption.signal });
+  } catch (error) {
+    const [{ explain }, { printMessage }] = await Promise.all([
+      import('./commands/failures.ts'),
+      import('./terminal/message.ts'),
+    ]);
+    const message = explain(error);
+    printMessage(terminal, message);
+    process.exitCode = message.exitCode;
+  }
+}
+
+async function dispatch(argv: readonly string[], world: World): Promise<number> {
+  const [name = '--help', ...rest] = argv;
+  if (name === '--version' || name === '-V') {
+    const { version } = await import('./commands/version.ts');
+    world.terminal.stdout.write(`${version()}\n`);
+    return 0;
+  }
+  if (name === '--help' || name === '-h' || name === 'help') {
+    const asked = commands[rest[0] ?? ''];
+    if (asked !== undefined) return (await asked.load()).run(['--help'], world);
+    world.terminal.stdout.write(usage());
+    return 0;
+  }
+  const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
+  if (command !== undefined) return (await command.load()).run(rest, world);
+  const { unknownCommand } = await import('./commands/command-line.ts');
+  throw unknownCommand(name, Object.keys(commands));
+}
+
+function usage(): string {
+  const lines = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(8)} ${summary}`);
+  return `Usage: claude-bottle <command> [options]
+
+Runs a coding agent in a disposable, sealed bottle made from your own Dockerfile.
+
+Commands:
+${lines.join('\n')}
+
+  claude-bottle <command> --help   what a command takes
+  claude-bottle --version          which version this is
+`;
+}
