@@ -1,0 +1,139 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { AnyFailure } from '../../failure.ts';
+import type { Digest } from '../digest.ts';
+import type { IngestedLayer, LayerStore } from '../layer-store.ts';
+import { Channel } from './channel.ts';
+import { Refusal } from './refusal.ts';
+
+/** A configuration, an attestation or a manifest larger than this is refused, in bytes. */
+export const documentLimit = 4 << 20;
+
+const openingBrace = 0x7b;
+
+export interface UploadOptions {
+  readonly store: LayerStore;
+  /** A directory on the store's file system. */
+  readonly scratch: string;
+  readonly onBytes: ((n: number) => void) | undefined;
+}
+
+/**
+ * One blob on its way in, in one request or many. Its first byte tells what it is: a JSON document stays in memory,
+ * anything else is a layer and streams into the store while it arrives.
+ */
+export class Upload {
+  readonly id = randomUUID();
+  readonly #options: UploadOptions;
+  readonly #stop = new AbortController();
+  #received = 0;
+  #busy = false;
+  #document: Buffer[] | undefined;
+  #layer: { channel: Channel; ingested: Promise<IngestedLayer> } | undefined;
+
+  constructor(options: UploadOptions) {
+    this.#options = options;
+  }
+
+  /** Bytes received so far. */
+  get received(): number {
+    return this.#received;
+  }
+
+  /**
+   * Takes the next part. `digest`, when it is known already, lets the store refuse a layer before it is published.
+   * @throws Refusal, or the error of a body that broke off.
+   */
+  async append(body: AsyncIterable<Uint8Array>, digest?: Digest): Promise<void> {
+    if (this.#busy) throw new Refusal(409, 'BLOB_UPLOAD_INVALID', 'another request is writing this upload');
+    this.#busy = true;
+    try {
+      for await (const chunk of body) {
+        this.#stop.signal.throwIfAborted();
+        if (chunk.length === 0) continue;
+        this.#received += chunk.length;
+        this.#options.onBytes?.(chunk.length);
+        await this.#take(chunk, digest);
+      }
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  async #take(chunk: Uint8Array, digest: Digest | undefined): Promise<void> {
+    if (this.#document === undefined && this.#layer === undefined) {
+      if (chunk[0] === openingBrace) this.#document = [];
+      else this.#layer = this.#startLayer(digest);
+    }
+    if (this.#document !== undefined) {
+      if (this.#received > documentLimit) {
+        throw new Refusal(413, 'SIZE_INVALID', 'the document is too large', { Connection: 'close' });
+      }
+      this.#document.push(Buffer.from(chunk));
+    } else if (this.#layer !== undefined && !(await this.#layer.channel.push(chunk))) {
+      await refusing(this.#layer.ingested);
+    }
+  }
+
+  #startLayer(digest: Digest | undefined) {
+    const channel = new Channel();
+    const { store, scratch } = this.#options;
+    const ingested = store.ingest(channel, {
+      scratch,
+      signal: this.#stop.signal,
+      ...(digest === undefined ? {} : { expect: { digest } }),
+    });
+    ingested.catch((error: unknown) => channel.fail(error));
+    return { channel, ingested };
+  }
+
+  /**
+   * Ends the blob.
+   * @returns the document's bytes; `undefined` for a layer, which is in the store now.
+   * @throws Refusal when the bytes do not have that digest.
+   */
+  async complete(digest: Digest): Promise<Buffer | undefined> {
+    if (this.#busy) throw new Refusal(409, 'BLOB_UPLOAD_INVALID', 'another request is writing this upload');
+    if (this.#layer === undefined) {
+      const bytes = Buffer.concat(this.#document ?? []);
+      if (digestOf(bytes) !== digest) throw wrongDigest();
+      return bytes;
+    }
+    this.#layer.channel.end();
+    const { received } = await refusing(this.#layer.ingested);
+    // A layer that came in parts is in the store under its true name by now, which harms nobody.
+    if (received.digest !== digest) throw wrongDigest();
+    return undefined;
+  }
+
+  /** Ends it without a result and leaves nothing behind. */
+  async abort(): Promise<void> {
+    const reason = new Error('the upload was given up');
+    this.#stop.abort(reason);
+    this.#layer?.channel.fail(reason);
+    await this.#layer?.ingested.catch(() => undefined);
+  }
+}
+
+export function digestOf(bytes: Buffer): Digest {
+  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+}
+
+export function wrongDigest(): Refusal {
+  return new Refusal(400, 'DIGEST_INVALID', 'the digest does not match the content');
+}
+
+/** The layer; or the store's failure as an answer that keeps it as its cause. */
+async function refusing(ingested: Promise<IngestedLayer>): Promise<IngestedLayer> {
+  try {
+    return await ingested;
+  } catch (error) {
+    if (!(error instanceof AnyFailure)) throw error;
+    throw new Refusal(
+      400,
+      'BLOB_UPLOAD_INVALID',
+      `the layer was refused: ${error.tag}`,
+      {},
+      { cause: error },
+    );
+  }
+}
