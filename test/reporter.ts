@@ -1,0 +1,51 @@
+import type { TestEvent } from 'node:test/reporters';
+import { relative } from 'node:path';
+
+interface Tally {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+/**
+ * A reporter for `node --test`: a line a file, every failure whole, every skip with its reason, and at the very end
+ * `N passed, N failed, N skipped`.
+ */
+export default async function* report(source: AsyncIterable<TestEvent>): AsyncGenerator<string> {
+  const total: Tally = { passed: 0, failed: 0, skipped: 0 };
+  const files = new Map<string, Tally>();
+  const started = performance.now();
+  for await (const event of source) {
+    if (event.type === 'test:stderr' || event.type === 'test:stdout') continue;
+    if (event.type !== 'test:pass' && event.type !== 'test:fail') continue;
+    const { file = '', name, details, skip, todo } = event.data;
+    // A describe block is not a test of its own.
+    if ((details as { type?: string }).type === 'suite') continue;
+    const tally = files.get(file) ?? { passed: 0, failed: 0, skipped: 0 };
+    files.set(file, tally);
+    const where = relative(process.cwd(), file);
+    const reason = skip ?? todo;
+    if (reason !== undefined && reason !== false) {
+      tally.skipped += 1;
+      total.skipped += 1;
+      yield `- ${where}: ${name} (skipped: ${reason === true ? 'no reason given' : reason})\n`;
+    } else if (event.type === 'test:pass') {
+      tally.passed += 1;
+      total.passed += 1;
+    } else {
+      tally.failed += 1;
+      total.failed += 1;
+      const { error } = event.data.details;
+      yield `✗ ${where}: ${name}\n${indent(String(error.cause instanceof Error ? error.cause.stack : (error.cause ?? error.stack)))}\n`;
+    }
+  }
+  for (const [file, tally] of [...files].sort()) {
+    yield `${tally.failed > 0 ? '✗' : '✓'} ${relative(process.cwd(), file)} ${tally.passed}\n`;
+  }
+  yield `${((performance.now() - started) / 1000).toFixed(1)} s\n`;
+  yield `${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`;
+}
+
+function indent(text: string): string {
+  return text.replaceAll(/^/gm, '    ');
+}
