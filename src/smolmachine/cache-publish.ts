@@ -1,0 +1,79 @@
+import { randomBytes } from 'node:crypto';
+import { open, readdir, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+
+export interface Publication {
+  /** The finished file or directory, inside a scratch directory on the same file system. */
+  readonly prepared: string;
+  /** Where it shall be. What is there already is replaced. */
+  readonly target: string;
+  /** The record: while it is absent, `target` counts for nothing. */
+  readonly record: string;
+  readonly recordText: string;
+}
+
+/**
+ * Puts an entry in place so that, killed or unplugged at any point, the cache holds the old entry, the new one, or
+ * none: the old record goes first, the new one comes last, and each step is on the disk before the next.
+ * The caller holds the lock of the key.
+ */
+export async function putInPlace({ prepared, target, record, recordText }: Publication): Promise<void> {
+  const nonce = randomBytes(4).toString('hex');
+  const newRecord = `${prepared}.${nonce}.json`;
+  const replaced = `${prepared}.${nonce}.replaced`;
+  await syncTree(prepared);
+  await writeSynced(newRecord, recordText);
+  await rm(record, { force: true });
+  await rm(hiddenRecord(record), { force: true });
+  // A directory cannot be renamed over a full one. In the scratch directory the old one goes even if we are killed.
+  await rename(target, replaced).catch(ignoreAbsent);
+  try {
+    await rename(prepared, target);
+    await syncOne(dirname(target));
+    await rename(newRecord, record);
+    await syncOne(dirname(record));
+  } catch (error) {
+    await rm(record, { force: true });
+    await rm(target, { recursive: true, force: true });
+    throw error;
+  } finally {
+    await rm(replaced, { recursive: true, force: true });
+    await rm(newRecord, { force: true });
+  }
+}
+
+/** Where a record waits while it is decided whether its entry may go. */
+export function hiddenRecord(record: string): string {
+  return `${record}.hidden`;
+}
+
+/** Takes an entry out: the record first, so that what is half removed counts for nothing. */
+export async function takeAway(record: string, target: string): Promise<void> {
+  await rm(record, { force: true });
+  await rm(hiddenRecord(record), { force: true });
+  await rm(target, { recursive: true, force: true });
+}
+
+async function syncTree(path: string): Promise<void> {
+  const entries = await readdir(path, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOTDIR') return undefined;
+    throw error;
+  });
+  for (const entry of entries ?? []) await syncTree(join(path, entry.name));
+  await syncOne(path);
+}
+
+async function syncOne(path: string): Promise<void> {
+  await using handle = await open(path, 'r');
+  await handle.sync();
+}
+
+async function writeSynced(path: string, text: string): Promise<void> {
+  await using handle = await open(path, 'wx', 0o600);
+  await handle.writeFile(text);
+  await handle.sync();
+}
+
+function ignoreAbsent(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'ENOENT') throw error;
+}

@@ -1,0 +1,70 @@
+import { mkdir, stat } from 'node:fs/promises';
+import { isAbsolute, join } from 'node:path';
+import type { EntryForm } from './entry.ts';
+import { CacheUnusable } from './errors.ts';
+import { asNoSpace } from './space.ts';
+
+/** Where everything in a cache lies. */
+export interface CacheTree {
+  readonly root: string;
+  /** Of the layer store. */
+  readonly layersRoot: string;
+  /** Of scratch directories: the same file system as the entries, so that they are published by renaming. */
+  readonly scratchRoot: string;
+  /** What the feeders remember of a source. */
+  readonly sourcesRoot: string;
+  readonly locksRoot: string;
+  readonly formRoots: Readonly<Record<EntryForm, string>>;
+}
+
+/**
+ * The cache directory: `claude-bottle` in `XDG_CACHE_HOME`, or in `.cache` at home. A relative `XDG_CACHE_HOME` is
+ * ignored, as the XDG Base Directory Specification (0.8, "Basics") asks.
+ */
+export function cacheRoot(env: Readonly<Record<string, string | undefined>>, home: string): string {
+  const base = env.XDG_CACHE_HOME;
+  const usable = base !== undefined && base !== '' && isAbsolute(base);
+  return join(usable ? base : join(home, '.cache'), 'claude-bottle');
+}
+
+/**
+ * Creates what is missing of the tree, for this user alone.
+ * @throws CacheUnusable, NoSpace.
+ */
+export async function openTree(root: string): Promise<CacheTree> {
+  const tree: CacheTree = {
+    root,
+    layersRoot: join(root, 'layers'),
+    scratchRoot: join(root, 'tmp'),
+    sourcesRoot: join(root, 'sources'),
+    locksRoot: join(root, 'locks'),
+    formRoots: { smolmachine: join(root, 'smolmachines'), oci: join(root, 'layouts') },
+  };
+  const { layersRoot, scratchRoot, sourcesRoot, locksRoot, formRoots } = tree;
+  for (const path of [root, layersRoot, scratchRoot, sourcesRoot, locksRoot, ...Object.values(formRoots)]) {
+    try {
+      await mkdir(path, { recursive: true, mode: 0o700 });
+      if (!(await stat(path)).isDirectory()) throw Object.assign(new Error(path), { code: 'ENOTDIR' });
+    } catch (error) {
+      throw await asCacheFailure(error, path);
+    }
+  }
+  return tree;
+}
+
+const reasons: Readonly<Record<string, CacheUnusable['fields']['reason']>> = {
+  EEXIST: 'not-a-directory',
+  ENOTDIR: 'not-a-directory',
+  EROFS: 'read-only',
+  EACCES: 'no-permission',
+  EPERM: 'no-permission',
+  EIO: 'io-error',
+};
+
+/** Turns the system's refusal to work in the cache into CacheUnusable or NoSpace; any other error stays as it is. */
+export async function asCacheFailure(error: unknown, path: string): Promise<unknown> {
+  const code = error instanceof Error ? ((error as NodeJS.ErrnoException).code ?? '') : '';
+  const reason = reasons[code];
+  if (reason !== undefined) return new CacheUnusable({ path, reason, code }, { cause: error });
+  return asNoSpace(error, path, 'cache');
+}

@@ -1,0 +1,31 @@
+import { ContainerRegistry } from '../engine/container-registry.ts';
+import { pushImage, tagImage, untagImage } from '../engine/image.ts';
+import type { Conversion, Converted } from './pack.ts';
+import { packVerified } from './pack-artifact.ts';
+
+/**
+ * Through a registry in a container of the engine's: run, tag, push, pack, gone. The image is pushed as it is, so
+ * smolvm gets all of its layers and merges them itself.
+ */
+export async function convertThroughContainer(conversion: Conversion): Promise<Converted> {
+  const { engine, image, observer, scratch, signal } = conversion;
+  await using registry = await observer.step('registry', () =>
+    ContainerRegistry.start(engine, { scratch, signal }),
+  );
+  const reference = `127.0.0.1:${registry.port}/${conversion.repository}:${conversion.tag}`;
+  await observer.step('push', async () => {
+    await scratch.expect({ kind: 'tag', engine: engine.address, reference });
+    await tagImage(engine, image.id, reference, { signal });
+    try {
+      await pushImage(engine, reference, { signal });
+    } finally {
+      await untagImage(engine, reference);
+    }
+  });
+  if (image.layers.length > 1) observer.note({ kind: 'merged-layers', layers: image.layers.length });
+  const { path, artifact, smolvmVersion } = await packVerified(conversion, { reference });
+  return {
+    path,
+    record: { configDigest: artifact.manifest.digest, layers: [], smolvmVersion, sha256: artifact.sha256 },
+  };
+}
