@@ -1,5 +1,5 @@
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { cacheRoot } from '../smolmachine/cache-tree.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 
 /** What a command may know of its surroundings; a test hands in its own. */
@@ -10,11 +10,9 @@ export interface World {
   readonly signal: AbortSignal;
 }
 
-/** `$XDG_CACHE_HOME/claude-bottle`, else `~/.cache/claude-bottle` (XDG Base Directory specification: only absolute paths count). */
-export function cacheRoot(environment: World['environment']): string {
-  const configured = environment['XDG_CACHE_HOME'] ?? '';
-  const base = configured.startsWith('/') ? configured : join(environment['HOME'] ?? homedir(), '.cache');
-  return join(base, 'claude-bottle');
+/** Where this user's cache is. */
+export function cachePath({ environment }: World): string {
+  return cacheRoot(environment, environment['HOME'] ?? homedir());
 }
 
 /** The engine's command: `CLAUDE_BOTTLE_ENGINE`, else `docker`. */

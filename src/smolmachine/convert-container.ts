@@ -1,6 +1,6 @@
 import { ContainerRegistry } from '../engine/container-registry.ts';
 import { pushImage, tagImage, untagImage } from '../engine/image.ts';
-import type { Conversion, Converted } from './pack.ts';
+import type { Conversion, Converted } from './conversion.ts';
 import { packVerified } from './pack-artifact.ts';
 
 /**

@@ -33,7 +33,7 @@ export const EntryRecord = z.object({
   layers: z.array(Digest),
   platform: z.string(),
   smolvmVersion: z.string().exactOptional(),
-  feeder: z.enum(['push', 'save', 'export']).exactOptional(),
+  feeder: z.enum(['known', 'push', 'save', 'export']).exactOptional(),
   sizes: z.object({
     /** The `.smolmachine` file, or all files of the layout. */
     artifact: z.number().int().nonnegative(),

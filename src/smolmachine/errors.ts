@@ -30,6 +30,14 @@ export class ArtifactMismatch extends failure('ArtifactMismatch')<{
   found: string;
 }> {}
 
+/** An image is for another platform than this machine, so no microVM here could run it. */
+export class PlatformMismatch extends failure('PlatformMismatch')<{
+  reference: string;
+  /** `os/architecture`. */
+  image: string;
+  host: string;
+}> {}
+
 /** The cache directory cannot be used as one. */
 export class CacheUnusable extends failure('CacheUnusable')<{
   path: string;
@@ -55,4 +63,4 @@ export class EntryRefused extends failure('EntryRefused')<{
   reason: string;
 }> {}
 
-export type SmolmachineFailure = ArtifactDamaged | ArtifactMismatch | CacheUnusable | NoSpace | EntryRefused;
+export type SmolmachineFailure = ArtifactDamaged | ArtifactMismatch | PlatformMismatch | CacheUnusable | NoSpace | EntryRefused;

@@ -3,7 +3,7 @@ import type { Credential } from '../oci/registry/credential.ts';
 import { packCreate } from '../smolvm/pack.ts';
 import { formatVersion } from '../smolvm/version.ts';
 import { type VerifiedArtifact, verifyArtifact } from './artifact-verify.ts';
-import { type Conversion, hostPlatform } from './pack.ts';
+
 import { asNoSpace } from './space.ts';
 
 /** What smolvm is to pull, and what must come out. */

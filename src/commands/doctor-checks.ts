@@ -1,0 +1,108 @@
+import { constants } from 'node:fs';
+import { access } from 'node:fs/promises';
+import { Engine } from '../engine/engine.ts';
+import { Cache } from '../smolmachine/cache.ts';
+import { availableBytes } from '../smolmachine/space.ts';
+import { findSmolvm } from '../smolvm/find.ts';
+import { formatVersion } from '../smolvm/version.ts';
+import { formatBytes } from '../terminal/units.ts';
+import { explain } from './failures.ts';
+import { cachePath, engineCommand, type World } from './world.ts';
+
+/** One finding. `failed` keeps the main job from working, `warning` makes it worse. */
+export interface Check {
+  readonly name: string;
+  readonly status: 'ok' | 'warning' | 'failed';
+  readonly detail: string;
+  readonly hint?: string;
+}
+
+/** A converted agent image takes about this much, several times over while it is made. */
+const comfortableBytes = 8e9;
+const neededBytes = 2e9;
+
+/** Every check, in the order in which a pack would meet it. They run at once. */
+export function checkAll(world: World): Promise<Check[]> {
+  return Promise.all([node(), engine(world), smolvm(world), virtualisation(), cache(world), disk(world)]);
+}
+
+function node(): Promise<Check> {
+  return Promise.resolve({ name: 'node', status: 'ok', detail: `${process.version} (${process.execPath})` });
+}
+
+async function engine(world: World): Promise<Check> {
+  return orFailure('engine', async () => {
+    const connected = await Engine.connect({ command: engineCommand(world.environment), signal: world.signal });
+    const { product, version, store, driver, remote } = await connected.info();
+    const where = connected.socket ?? connected.endpoint ?? 'local storage';
+    return {
+      name: 'engine',
+      status: 'ok',
+      detail: `${product} ${version}, ${store}${driver === undefined ? '' : ` (${driver})`}, ${remote === true ? 'remote, ' : ''}${where}`,
+    };
+  });
+}
+
+async function smolvm(world: World): Promise<Check> {
+  return orFailure('smolvm', async () => {
+    const { path, version, can } = await findSmolvm(world.environment, { signal: world.signal });
+    const detail = `${formatVersion(version)} (${path})`;
+    if (can('plainLayers')) return { name: 'smolvm', status: 'ok', detail };
+    return {
+      name: 'smolvm',
+      status: 'warning',
+      detail: `${detail}; takes compressed layers only, so packing takes longer`,
+      hint: 'update smolvm to 1.8.1 or newer',
+    };
+  });
+}
+
+async function virtualisation(): Promise<Check> {
+  const name = 'virtualisation';
+  if (process.platform === 'darwin') return { name, status: 'ok', detail: 'Hypervisor.framework' };
+  try {
+    await access('/dev/kvm', constants.R_OK | constants.W_OK);
+    return { name, status: 'ok', detail: 'KVM (/dev/kvm)' };
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') {
+      return { name, status: 'failed', detail: 'no /dev/kvm', hint: 'use a machine with virtualisation switched on, or claude-bottle pack --format oci' };
+    }
+    return { name, status: 'failed', detail: `/dev/kvm is there, but not for you (${code ?? 'unknown'})`, hint: 'join its group and log in again: sudo usermod -aG kvm "$USER"' };
+  }
+}
+
+async function cache(world: World): Promise<Check> {
+  return orFailure('cache', async () => {
+    const opened = await Cache.open(cachePath(world));
+    await using _writable = await opened.scratch({ signal: world.signal });
+    const entries = await opened.list();
+    const bytes = entries.reduce((sum, { record }) => sum + record.sizes.artifact, 0);
+    return {
+      name: 'cache',
+      status: 'ok',
+      detail: `${entries.length} ${entries.length === 1 ? 'entry' : 'entries'}, ${formatBytes(bytes)} (${opened.tree.root})`,
+    };
+  });
+}
+
+async function disk(world: World): Promise<Check> {
+  return orFailure('disk', async () => {
+    const { tree } = await Cache.open(cachePath(world));
+    const free = await availableBytes(tree.root);
+    const detail = `${formatBytes(free)} free for the cache`;
+    if (free >= comfortableBytes) return { name: 'disk', status: 'ok', detail };
+    const hint = 'make room: claude-bottle cache prune --older-than 7d';
+    return { name: 'disk', status: free >= neededBytes ? 'warning' : 'failed', detail, hint };
+  });
+}
+
+async function orFailure(name: string, check: () => Promise<Check>): Promise<Check> {
+  try {
+    return await check();
+  } catch (error) {
+    const { what, why, hint } = explain(error);
+    const detail = why === undefined ? what : `${what}. ${why.split('\n', 1)[0]}`;
+    return { name, status: 'failed', detail, ...(hint === undefined ? {} : { hint }) };
+  }
+}

@@ -1,0 +1,165 @@
+import { stat } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { type Command, Option } from 'commander';
+import { Engine } from '../engine/engine.ts';
+import { Cache } from '../smolmachine/cache.ts';
+import type { PackRequest } from '../smolmachine/conversion.ts';
+import type { EntryForm } from '../smolmachine/entry.ts';
+import { reapLeftovers } from '../smolmachine/leftovers.ts';
+import { pack } from '../smolmachine/pack.ts';
+import { findSmolvm } from '../smolvm/find.ts';
+import { BadUsage, commandLine, parse } from './command-line.ts';
+import { BadValue, OutputExists, OutputUnwritable } from './errors.ts';
+import { copyOut } from './pack-output.ts';
+import { PackWatcher } from './pack-watcher.ts';
+import { cachePath, engineCommand, nonEmpty, type World } from './world.ts';
+
+interface PackFlags {
+  image?: string;
+  dockerfile?: string;
+  buildArg: string[];
+  target?: string;
+  format: EntryForm;
+  output?: string;
+  registry?: 'embedded' | 'container';
+  feeder: PackRequest['feeder'];
+  /** False for `--no-cache`. */
+  cache: boolean;
+  timings: boolean;
+  verbose: boolean;
+  json: boolean;
+}
+
+function define(world: World): Command {
+  return commandLine('pack', world)
+    .description(
+      'Turns a Dockerfile, or an image that the engine has, into a verified, cached .smolmachine that smolvm boots.\nPrints its path.',
+    )
+    .argument('[directory]', 'what to build: a directory with a Dockerfile (default: the current one)')
+    .option('--image <reference>', 'pack this image instead of building one')
+    .option('--dockerfile <file>', 'the Dockerfile (default: Dockerfile in the directory)')
+    .option('--build-arg <name=value>', 'a build argument; may be repeated', collect, [])
+    .option('--target <stage>', 'the stage of the Dockerfile to build')
+    .addOption(
+      new Option('--format <form>', 'smolmachine, or oci: a flattened OCI layout, which needs no smolvm')
+        .choices(['smolmachine', 'oci'])
+        .default('smolmachine'),
+    )
+    .option('--output <path>', 'also copy the result there; what exists is never overwritten')
+    .addOption(
+      new Option('--registry <kind>', 'where smolvm pulls from: ours, or one in a container (default: embedded)').choices([
+        'embedded',
+        'container',
+      ]),
+    )
+    .addOption(
+      new Option('--feeder <way>', 'how layers leave the engine').choices(['auto', 'push', 'save', 'export']).default('auto'),
+    )
+    .option('--no-cache', "build without the engine's layer cache and convert anew")
+    .option('--timings', 'what took how long, and which feeder was chosen why', false)
+    .option('--verbose', "the engine's output while it builds", false)
+    .option('--json', 'print one JSON document instead of the path', false);
+}
+
+function collect(value: string, previous: string[]): string[] {
+  return [...previous, value];
+}
+
+/** `claude-bottle pack`. */
+export async function run(argv: readonly string[], world: World): Promise<number> {
+  const command = define(world);
+  if (!parse(command, argv)) return 0;
+  const flags = command.opts<PackFlags>();
+  const request = requestOf(flags, command.args[0], world);
+  const output = flags.output === undefined ? undefined : await freshOutput(flags.output);
+
+  const cache = await Cache.open(cachePath(world));
+  await reapLeftovers(cache.tree);
+  const watcher = new PackWatcher(world.terminal, { timings: flags.timings, verbose: flags.verbose });
+  // Both take a moment and neither needs the other.
+  const smolvm = request.form === 'oci' ? undefined : findSmolvm(world.environment, { signal: world.signal });
+  const [engine] = await Promise.all([
+    Engine.connect({ command: engineCommand(world.environment), signal: world.signal }),
+    smolvm,
+  ]);
+  const packed = await pack(
+    { ...request, ...(flags.verbose ? { onBuildLine: (line: string) => watcher.buildLine(line) } : {}) },
+    { engine, cache, smolvm, observer: watcher, signal: world.signal },
+  );
+  watcher.finish(packed);
+
+  if (output !== undefined) await copyOut(cache, packed.entry.path, output, world.signal);
+  const path = output ?? packed.entry.path;
+  const document = { path, cached: packed.cached, ...packed.entry.record, timings: watcher.timings };
+  world.terminal.stdout.write(flags.json ? `${JSON.stringify(document, undefined, 2)}\n` : `${path}\n`);
+  return 0;
+}
+
+function requestOf(flags: PackFlags, directory: string | undefined, world: World): PackRequest {
+  const registry = registryOf(flags, world);
+  const rest = { form: flags.format, registry, feeder: flags.feeder, anew: !flags.cache } as const;
+  if (flags.image !== undefined) {
+    const clash = ['dockerfile', 'target'] as const;
+    const other = directory ?? clash.map((name) => flags[name] && `--${name}`).find((flag) => flag !== undefined);
+    if (other !== undefined || flags.buildArg.length > 0) {
+      throw usage(`--image names an image that exists, so ${other ?? '--build-arg'} has nothing to build`);
+    }
+    return { ...rest, source: { kind: 'image', reference: required('--image', flags.image) } };
+  }
+  const context = resolve(directory ?? '.');
+  return {
+    ...rest,
+    source: {
+      kind: 'build',
+      build: {
+        context,
+        buildArgs: flags.buildArg.map(buildArg),
+        noCache: !flags.cache,
+        tag: nonEmpty(world.environment.CLAUDE_BOTTLE_IMAGE) ?? 'claude-bottle:latest',
+        ...(flags.dockerfile === undefined ? {} : { dockerfile: resolve(flags.dockerfile) }),
+        ...(flags.target === undefined ? {} : { target: flags.target }),
+      },
+    },
+  };
+}
+
+function registryOf(flags: PackFlags, world: World): PackRequest['registry'] {
+  const named = flags.registry ?? nonEmpty(world.environment.CLAUDE_BOTTLE_REGISTRY) ?? 'embedded';
+  if (named !== 'embedded' && named !== 'container') {
+    throw new BadValue({ what: 'CLAUDE_BOTTLE_REGISTRY', value: named, expected: 'embedded or container' });
+  }
+  if (flags.format === 'oci') {
+    if (flags.registry === 'container') throw usage('an OCI layout is written without a registry, so --registry container does not go with --format oci');
+    return 'embedded';
+  }
+  if (named === 'container' && flags.feeder !== 'auto') {
+    throw usage('the container registry takes the image by push only, so --feeder does not go with it');
+  }
+  return named;
+}
+
+function buildArg(text: string): string {
+  if (!/^[A-Za-z_][A-Za-z0-9_]*(=|$)/.test(text)) {
+    throw new BadValue({ what: '--build-arg', value: text.split('=')[0] ?? '', expected: 'NAME=VALUE, or NAME to pass on the variable' });
+  }
+  return text;
+}
+
+function required(flag: string, value: string): string {
+  if (value.trim() === '' || value.startsWith('-')) throw new BadValue({ what: flag, value, expected: 'an image reference or id' });
+  return value;
+}
+
+function usage(problem: string): BadUsage {
+  return new BadUsage({ problem, hint: 'claude-bottle pack --help' });
+}
+
+/** Finds out before anything heavy whether the output can be written. */
+async function freshOutput(path: string): Promise<string> {
+  const output = resolve(path);
+  const there = await stat(output).catch(() => undefined);
+  if (there !== undefined) throw new OutputExists({ path: output });
+  const folder = await stat(dirname(output)).catch(() => undefined);
+  if (folder?.isDirectory() !== true) throw new OutputUnwritable({ path: output, code: 'no such directory' });
+  return output;
+}

@@ -1,0 +1,53 @@
+import { rm } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { removeContainer } from '../engine/container.ts';
+import { Engine, environmentOf } from '../engine/engine.ts';
+import { untagImage } from '../engine/image.ts';
+import { clearDeadLocks } from '../process/lock.ts';
+import { isProvablyDead } from '../process/owner.ts';
+import { type EngineAddress, type Leftover, reap } from '../process/scratch.ts';
+import { stopMachinesBelow } from '../smolvm/machines.ts';
+import type { CacheTree } from './cache-tree.ts';
+
+/**
+ * Removes what processes that are provably dead left behind: their locks, scratch directories, containers, tags,
+ * children and directories elsewhere. What cannot be removed now is tried again by the next command.
+ * @returns how many dead processes were cleaned up after.
+ */
+export async function reapLeftovers(tree: CacheTree): Promise<number> {
+  await clearDeadLocks(tree.locksRoot);
+  return reap(tree.scratchRoot, undo);
+}
+
+async function undo(leftover: Leftover): Promise<void> {
+  switch (leftover.kind) {
+    case 'container':
+      await removeContainer(await connect(leftover.engine), leftover.name);
+      return;
+    case 'tag':
+      await untagImage(await connect(leftover.engine), leftover.reference);
+      return;
+    case 'process-group':
+      // Once its leader is gone, a group's number alone no longer proves whose it is.
+      if (!(await isProvablyDead(leftover.owner))) kill(leftover.owner.pid);
+      return;
+    case 'directory':
+      await stopMachinesBelow(leftover.path);
+      // Only what carries our name: a journal is never a licence to remove anything else.
+      if (basename(leftover.path).startsWith('claude-bottle-')) {
+        await rm(leftover.path, { recursive: true, force: true });
+      }
+  }
+}
+
+function connect(address: EngineAddress): Promise<Engine> {
+  return Engine.connect({ command: address.command, env: environmentOf(address) });
+}
+
+function kill(group: number): void {
+  try {
+    process.kill(-group, 'SIGKILL');
+  } catch {
+    // Gone in the meantime.
+  }
+}
