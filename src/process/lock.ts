@@ -60,11 +60,14 @@ export async function isLocked(path: string): Promise<boolean> {
   return holder !== undefined && !(await isProvablyDead(holder.owner));
 }
 
-/** Removes the locks in a directory whose owners are provably dead. Safe against everybody else doing the same. */
+/**
+ * Removes the locks in a directory whose owners are provably dead, and leaves what is no lock. Safe against everybody
+ * else doing the same.
+ */
 export async function clearDeadLocks(directory: string): Promise<void> {
   for (const name of await readdir(directory).catch(() => [])) {
     const path = join(directory, name);
-    const holder = await read(path);
+    const holder = await read(path).catch(() => undefined);
     if (holder !== undefined && (await isProvablyDead(holder.owner))) await takeOver(path, holder);
   }
 }

@@ -38,7 +38,10 @@ export async function isProvablyDead(owner: Owner): Promise<boolean> {
   const here = await currentOwner();
   if (owner.bootId !== here.bootId) return true;
   if (owner.pidNamespace !== here.pidNamespace) return false;
-  return (await startTimeOf(owner.pid)) !== owner.startTime;
+  return startTimeOf(owner.pid).then(
+    (startTime) => startTime !== owner.startTime,
+    () => false,
+  );
 }
 
 async function describe(pid: number): Promise<Owner> {
@@ -50,10 +53,18 @@ async function describe(pid: number): Promise<Owner> {
   return { pid, startTime: startTime ?? '', bootId, pidNamespace };
 }
 
-/** Clock ticks since boot on Linux (proc(5), field 22); the start date as ps prints it elsewhere. */
+/**
+ * Clock ticks since boot on Linux (proc(5), field 22); the start date as ps prints it elsewhere; `undefined` when the
+ * process is gone.
+ * @throws when the system does not tell, for then the process may well be running.
+ */
 async function startTimeOf(pid: number): Promise<string | undefined> {
   if (process.platform === 'linux') {
-    const stat = await readFile(`/proc/${pid}/stat`, 'latin1').catch(() => undefined);
+    const stat = await readFile(`/proc/${pid}/stat`, 'latin1').catch((error: NodeJS.ErrnoException) => {
+      // Under hidepid (proc(5)) the processes of others look absent, but they can still be asked after.
+      if (error.code === 'ESRCH' || (error.code === 'ENOENT' && !isThere(pid))) return undefined;
+      throw error;
+    });
     if (stat === undefined) return undefined;
     // The command name sits in parentheses and may itself hold spaces and parentheses.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
@@ -62,6 +73,15 @@ async function startTimeOf(pid: number): Promise<string | undefined> {
   }
   const { code, stdout } = await run('ps', ['-o', 'lstart=', '-p', String(pid)]);
   return code === 0 ? stdout.trim() : undefined;
+}
+
+function isThere(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
 }
 
 async function bootIdentity(): Promise<string> {

@@ -115,12 +115,18 @@ async function finish(
   child.stderr?.on('data', (chunk: Buffer) => stderr.push(chunk));
 
   let stopped: unknown;
+  let insist: NodeJS.Timeout | undefined;
   const stop = (reason: unknown) => {
     if (stopped !== undefined) return;
     stopped = reason;
     killGroup(child, 'SIGTERM');
-    setTimeout(() => killGroup(child, 'SIGKILL'), graceMs).unref();
+    insist = setTimeout(() => killGroup(child, 'SIGKILL'), graceMs);
   };
+  // Whoever of the group outlived the leader dies with it when the group was told to stop. A group's number is not
+  // given to others while it has members, and right at the leader's exit it has not been given to others yet.
+  child.once('exit', () => {
+    if (stopped !== undefined) signalGroup(child, 'SIGKILL');
+  });
   const onAbort = () => stop(options.signal?.reason);
   options.signal?.addEventListener('abort', onAbort, { once: true });
   const deadline =
@@ -139,18 +145,33 @@ async function finish(
         resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal])),
       );
     });
-    if (child.pid !== undefined) await options.onStart?.(child.pid);
+    ended.catch(() => undefined);
+    if (child.pid !== undefined) {
+      try {
+        await options.onStart?.(child.pid);
+      } catch (error) {
+        stop(error);
+      }
+    }
     const code = await ended;
     if (stopped !== undefined) throw stopped;
     return { code, stdout: stdout.end(), stderr: stderr.end() };
   } finally {
     clearTimeout(deadline);
+    clearTimeout(insist);
     options.signal?.removeEventListener('abort', onAbort);
   }
 }
 
 function killGroup(child: ChildProcess, signal: NodeJS.Signals): void {
-  if (child.pid === undefined || (child.exitCode !== null && child.stdout?.closed !== false)) return;
+  const exited = child.exitCode !== null || child.signalCode !== null;
+  const silent = child.stdout?.closed !== false && child.stderr?.closed !== false;
+  // Once the leader is gone, only an open pipe tells that its group still has members, and the number is still theirs.
+  if (!(exited && silent)) signalGroup(child, signal);
+}
+
+function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
+  if (child.pid === undefined) return;
   try {
     process.kill(-child.pid, signal);
   } catch {
@@ -186,19 +207,32 @@ class Tail {
   }
 }
 
+/** A line longer than this arrives in pieces, so that a child that ends none costs no more memory. */
+const maxLineLength = 64 * 1024;
+
 class LineSplitter {
   readonly #decoder = new StringDecoder('utf8');
   readonly #onLine: (line: string) => void;
   #rest = '';
+  /** Whether the last line was ended by a carriage return, whose line feed may come with the next chunk. */
+  #afterReturn = false;
 
   constructor(onLine: (line: string) => void) {
     this.#onLine = onLine;
   }
 
   write(chunk: Buffer): void {
-    const lines = (this.#rest + this.#decoder.write(chunk)).split(/\r\n|\n|\r/);
+    let text = this.#decoder.write(chunk);
+    if (text === '') return;
+    if (this.#afterReturn && text.startsWith('\n')) text = text.slice(1);
+    this.#afterReturn = text.endsWith('\r');
+    const lines = (this.#rest + text).split(/\r\n|\n|\r/);
     this.#rest = lines.pop() ?? '';
     for (const line of lines) this.#onLine(line);
+    if (this.#rest.length >= maxLineLength) {
+      this.#onLine(this.#rest);
+      this.#rest = '';
+    }
   }
 
   end(): void {

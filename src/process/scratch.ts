@@ -18,6 +18,8 @@ export const Leftover = z.discriminatedUnion('kind', [
 export type Leftover = Readonly<z.infer<typeof Leftover>>;
 
 const ownerFile = 'owner.json';
+/** `<pid>-<8 hex>`. Anything of another name below a root is not ours: neither reaped nor counted. */
+const namePattern = /^\d+-[0-9a-f]{8}$/;
 const journalFile = 'leftovers.jsonl';
 
 /**
@@ -63,7 +65,7 @@ export class Scratch implements AsyncDisposable {
  */
 export async function reap(root: string, undo: (leftover: Leftover) => Promise<void>): Promise<number> {
   let reaped = 0;
-  for (const name of await readdir(root).catch(() => [])) {
+  for (const name of await namesIn(root)) {
     const path = join(root, name);
     if (!(await isAbandoned(path, name))) continue;
     try {
@@ -79,11 +81,22 @@ export async function reap(root: string, undo: (leftover: Leftover) => Promise<v
 
 /** Whether any scratch directory below `root`, other than `except`, belongs to a process that may be alive. */
 export async function hasLiveOwners(root: string, except?: Scratch): Promise<boolean> {
-  for (const name of await readdir(root).catch(() => [])) {
+  for (const name of await namesIn(root)) {
     const path = join(root, name);
     if (path !== except?.path && !(await isAbandoned(path, name))) return true;
   }
   return false;
+}
+
+async function namesIn(root: string): Promise<string[]> {
+  return (await readdir(root).catch(emptyIfAbsent([]))).filter((name) => namePattern.test(name));
+}
+
+function emptyIfAbsent<Empty>(empty: Empty) {
+  return (error: NodeJS.ErrnoException): Empty => {
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return empty;
+    throw error;
+  };
 }
 
 async function isAbandoned(path: string, name: string): Promise<boolean> {
@@ -91,8 +104,7 @@ async function isAbandoned(path: string, name: string): Promise<boolean> {
   const owner = text === undefined ? undefined : Owner.safeParse(parseJson(text)).data;
   if (owner !== undefined) return isProvablyDead(owner);
   // Its maker died, or is, between mkdir and the owner file; the pid in the name is all there is to go by.
-  const pid = Number.parseInt(name, 10);
-  return pid > 0 && !isAlive(pid);
+  return !isAlive(Number.parseInt(name, 10));
 }
 
 function isAlive(pid: number): boolean {
@@ -105,7 +117,8 @@ function isAlive(pid: number): boolean {
 }
 
 async function readJournal(path: string): Promise<Leftover[]> {
-  const text = await readFile(join(path, journalFile), 'utf8').catch(() => '');
+  // A journal that is there but cannot be read must not pass for an empty one, or what it names would be forgotten.
+  const text = await readFile(join(path, journalFile), 'utf8').catch(emptyIfAbsent(''));
   return text.split('\n').flatMap((line) => Leftover.safeParse(parseJson(line)).data ?? []);
 }
 
