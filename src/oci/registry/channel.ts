@@ -12,8 +12,9 @@ export class Channel implements AsyncIterable<Uint8Array> {
   #readerGone = false;
   #changed = Promise.withResolvers<void>();
 
-  /** Whether the reader still takes bytes once there is room again. */
+  /** Whether the reader still takes bytes, told once there is room again. */
   async push(chunk: Uint8Array): Promise<boolean> {
+    if (this.#closed) return false;
     this.#queue.push(chunk);
     this.#bytes += chunk.length;
     this.#signal();

@@ -61,6 +61,7 @@ export class EmbeddedRegistry implements AsyncDisposable {
   readonly #hosts: ReadonlySet<string>;
   #published: PublishedImage | undefined;
   #receiver: PushReceiver | undefined;
+  #failure: unknown;
 
   private constructor(server: Server, port: number, name: RegistryName) {
     this.#server = server;
@@ -117,6 +118,11 @@ export class EmbeddedRegistry implements AsyncDisposable {
     return this.#receiver;
   }
 
+  /** What went wrong on our side first, a layer that could not be read for one. The client saw a broken transfer. */
+  get failure(): unknown {
+    return this.#failure;
+  }
+
   /** Prepares a question to an engine's daemon: does it reach us? */
   probe(): Probe {
     const probe = new LoopbackProbe((done) => this.#probes.delete(done));
@@ -159,6 +165,7 @@ export class EmbeddedRegistry implements AsyncDisposable {
       const target = parseTarget(request.url ?? '');
       await this.#answer({ ...exchange, query: target.query }, target);
     } catch (error) {
+      if (!(error instanceof Refusal) && !gone.aborted) this.#failure ??= error;
       if (response.headersSent || gone.aborted) response.destroy();
       else sendRefusal(exchange, asRefusal(error));
     }
@@ -261,7 +268,7 @@ function requireRead(exchange: Exchange): void {
   if (isWrite(exchange)) throw methodNotAllowed('GET, HEAD');
 }
 
-/** What went wrong inside is ours to report, not the client's to read. */
+/** What went wrong inside is not the client's to read. */
 function asRefusal(error: unknown): Refusal {
   return error instanceof Refusal ? error : new Refusal(500, 'UNKNOWN', 'the registry failed');
 }

@@ -92,22 +92,15 @@ export async function pickImage(pushed: Pushed, root: Digest, wanted?: Platform)
   }
   const layers: Digest[] = [];
   for (const { digest } of only.manifest.layers) {
-    const diffId = await plainLayer(pushed.store, digest);
-    if (diffId === undefined) throw new PushIncomplete({ reference, missing: `layer ${digest}` });
-    layers.push(diffId);
+    const layer = await pushed.store.receivedAs(digest);
+    if (layer === undefined) throw new PushIncomplete({ reference, missing: `layer ${digest}` });
+    layers.push(layer.diffId);
   }
   const expected = parseDiffIds(only.config);
   if (expected.length !== layers.length || expected.some((diffId, at) => diffId !== layers[at])) {
     throw new PushedLayersDiffer({ reference, expected, pushed: layers });
   }
   return { config: parseImageConfig(only.config), layers };
-}
-
-/** The plain layer behind a digest that may be of its compressed form; `undefined` when the store lacks it. */
-export async function plainLayer(store: LayerStore, digest: Digest): Promise<Digest | undefined> {
-  const known = await store.receivedAs(digest);
-  if (known !== undefined) return known.diffId;
-  return (await store.has(digest)) ? digest : undefined;
 }
 
 /** The image manifests below `root`, each once. A manifest that is not there counts, so that it can be missed. */

@@ -5,14 +5,7 @@ import { type Credential, newCredential } from './credential.ts';
 import { PushIncomplete } from './errors.ts';
 import { type Exchange, sendBlob, sendBytes, sendEmpty } from './exchange.ts';
 import { malformedDigest, memoryBlob, unknownBlob, unknownManifest } from './published-image.ts';
-import {
-  digestParameter,
-  type Manifest,
-  type Platform,
-  parseManifest,
-  pickImage,
-  plainLayer,
-} from './pushed-image.ts';
+import { digestParameter, type Manifest, type Platform, parseManifest, pickImage } from './pushed-image.ts';
 import { parseChunkRange } from './range.ts';
 import { methodNotAllowed, Refusal } from './refusal.ts';
 import type { Route } from './route.ts';
@@ -21,6 +14,8 @@ import { digestOf, documentLimit, Upload, type UploadOptions, wrongDigest } from
 /** Takes one push of an engine. It accepts writes from its making to its disposal, with its own credential only. */
 export interface Receiver extends AsyncDisposable {
   readonly writer: Credential;
+  /** What the store first failed with, a full disk for one; the engine was only told that it is denied. */
+  readonly failure: unknown;
   /**
    * The image that was pushed, its layers in the store. Call it when the engine says that the push has ended.
    * @throws PushIncomplete, PushedPlatformUnclear, PushedLayersDiffer; or what the store failed with (a full disk).
@@ -57,6 +52,10 @@ export class PushReceiver implements Receiver {
 
   constructor(options: ReceiverOptions) {
     this.#options = options;
+  }
+
+  get failure(): unknown {
+    return this.#failure;
   }
 
   async image(platform?: Platform): Promise<FedImage> {
@@ -131,7 +130,7 @@ export class PushReceiver implements Receiver {
 
   async #finish(exchange: Exchange, upload: Upload, digest: Digest): Promise<void> {
     const document = await this.#orAbort(upload, async () => {
-      await upload.append(exchange.request, digest);
+      await upload.append(exchange.request);
       return upload.complete(digest);
     });
     this.#uploads.delete(upload.id);
@@ -150,7 +149,7 @@ export class PushReceiver implements Receiver {
       if (error instanceof Refusal && error.status === 409) throw error;
       this.#uploads.delete(upload.id);
       await upload.abort();
-      if (!this.#closed) this.#failure = error instanceof Refusal ? (error.cause ?? this.#failure) : error;
+      if (error instanceof Refusal && !this.#closed) this.#failure ??= error.cause;
       throw error;
     }
   }
@@ -191,26 +190,16 @@ export class PushReceiver implements Receiver {
     if (document !== undefined) {
       return sendBlob(exchange, memoryBlob(digest, document), 'application/octet-stream', undefined);
     }
-    const size = await this.#layerSize(digest);
-    if (size === undefined) throw unknownBlob(digest);
+    const layer = await this.#options.store.receivedAs(digest);
+    if (layer === undefined) throw unknownBlob(digest);
     // The layer is kept plain, so the bytes that were pushed are not here to be read back. No pusher does.
     if (method === 'GET') throw methodNotAllowed('HEAD');
     exchange.response.writeHead(200, {
       'Content-Type': 'application/octet-stream',
-      'Content-Length': size,
+      'Content-Length': layer.size,
       'Docker-Content-Digest': digest,
     });
     exchange.response.end();
-  }
-
-  /** Bytes of the layer as that digest names it, which may be its compressed form. */
-  async #layerSize(digest: Digest): Promise<number | undefined> {
-    const { store } = this.#options;
-    const received = await store.receivedAs(digest);
-    if (received !== undefined) return received.size;
-    if (!(await store.has(digest))) return undefined;
-    await using layer = await store.open(digest);
-    return layer.size;
   }
 
   async #manifest(exchange: Exchange, reference: string): Promise<void> {
@@ -256,7 +245,7 @@ export class PushReceiver implements Receiver {
   async #checkBlobs({ config, layers }: Extract<Manifest, { kind: 'image' }>): Promise<void> {
     for (const { digest } of [config, ...layers]) {
       if (this.#documents.has(digest)) continue;
-      if (digest !== config.digest && (await plainLayer(this.#options.store, digest)) !== undefined) continue;
+      if (digest !== config.digest && (await this.#options.store.receivedAs(digest)) !== undefined) continue;
       throw new Refusal(
         404,
         'MANIFEST_BLOB_UNKNOWN',

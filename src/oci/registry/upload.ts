@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { AnyFailure } from '../../failure.ts';
 import type { Digest } from '../digest.ts';
+import { DigestMismatch } from '../errors.ts';
 import type { IngestedLayer, LayerStore } from '../layer-store.ts';
 import { Channel } from './channel.ts';
 import { Refusal } from './refusal.ts';
@@ -25,6 +25,8 @@ export class Upload {
   readonly id = randomUUID();
   readonly #options: UploadOptions;
   readonly #stop = new AbortController();
+  /** Filled in when the client says it, at the latest with its last request; the store looks when the bytes end. */
+  readonly #expect: { digest?: Digest } = {};
   #received = 0;
   #busy = false;
   #document: Buffer[] | undefined;
@@ -40,29 +42,33 @@ export class Upload {
   }
 
   /**
-   * Takes the next part. `digest`, when it is known already, lets the store refuse a layer before it is published.
+   * Takes the next part.
    * @throws Refusal, or the error of a body that broke off.
    */
-  async append(body: AsyncIterable<Uint8Array>, digest?: Digest): Promise<void> {
-    if (this.#busy) throw new Refusal(409, 'BLOB_UPLOAD_INVALID', 'another request is writing this upload');
-    this.#busy = true;
+  async append(body: AsyncIterable<Uint8Array>): Promise<void> {
+    this.#occupy();
     try {
       for await (const chunk of body) {
         this.#stop.signal.throwIfAborted();
         if (chunk.length === 0) continue;
         this.#received += chunk.length;
         this.#options.onBytes?.(chunk.length);
-        await this.#take(chunk, digest);
+        await this.#take(chunk);
       }
     } finally {
       this.#busy = false;
     }
   }
 
-  async #take(chunk: Uint8Array, digest: Digest | undefined): Promise<void> {
+  #occupy(): void {
+    if (this.#busy) throw new Refusal(409, 'BLOB_UPLOAD_INVALID', 'another request is writing this upload');
+    this.#busy = true;
+  }
+
+  async #take(chunk: Uint8Array): Promise<void> {
     if (this.#document === undefined && this.#layer === undefined) {
       if (chunk[0] === openingBrace) this.#document = [];
-      else this.#layer = this.#startLayer(digest);
+      else this.#layer = this.#startLayer();
     }
     if (this.#document !== undefined) {
       if (this.#received > documentLimit) {
@@ -71,16 +77,17 @@ export class Upload {
       this.#document.push(Buffer.from(chunk));
     } else if (this.#layer !== undefined && !(await this.#layer.channel.push(chunk))) {
       await refusing(this.#layer.ingested);
+      throw new Refusal(400, 'BLOB_UPLOAD_INVALID', 'there are bytes after the end of the layer');
     }
   }
 
-  #startLayer(digest: Digest | undefined) {
+  #startLayer() {
     const channel = new Channel();
     const { store, scratch } = this.#options;
     const ingested = store.ingest(channel, {
       scratch,
       signal: this.#stop.signal,
-      ...(digest === undefined ? {} : { expect: { digest } }),
+      expect: this.#expect,
     });
     ingested.catch((error: unknown) => channel.fail(error));
     return { channel, ingested };
@@ -92,15 +99,15 @@ export class Upload {
    * @throws Refusal when the bytes do not have that digest.
    */
   async complete(digest: Digest): Promise<Buffer | undefined> {
-    if (this.#busy) throw new Refusal(409, 'BLOB_UPLOAD_INVALID', 'another request is writing this upload');
+    this.#occupy();
     if (this.#layer === undefined) {
       const bytes = Buffer.concat(this.#document ?? []);
       if (digestOf(bytes) !== digest) throw wrongDigest();
       return bytes;
     }
+    this.#expect.digest = digest;
     this.#layer.channel.end();
     const { received } = await refusing(this.#layer.ingested);
-    // A layer that came in parts is in the store under its true name by now, which harms nobody.
     if (received.digest !== digest) throw wrongDigest();
     return undefined;
   }
@@ -118,22 +125,19 @@ export function digestOf(bytes: Buffer): Digest {
   return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 }
 
-export function wrongDigest(): Refusal {
-  return new Refusal(400, 'DIGEST_INVALID', 'the digest does not match the content');
+export function wrongDigest(cause?: unknown): Refusal {
+  return new Refusal(400, 'DIGEST_INVALID', 'the digest does not match the content', {}, { cause });
 }
 
-/** The layer; or the store's failure as an answer that keeps it as its cause. */
+/**
+ * The layer; or the store's failure as an answer that keeps it as its cause. DENIED is what makes Docker give up at
+ * once, where it would send the same bytes five times more, with growing pauses (moby v20.10, distribution/errors.go).
+ */
 async function refusing(ingested: Promise<IngestedLayer>): Promise<IngestedLayer> {
   try {
     return await ingested;
-  } catch (error) {
-    if (!(error instanceof AnyFailure)) throw error;
-    throw new Refusal(
-      400,
-      'BLOB_UPLOAD_INVALID',
-      `the layer was refused: ${error.tag}`,
-      {},
-      { cause: error },
-    );
+  } catch (cause) {
+    if (cause instanceof DigestMismatch) throw wrongDigest(cause);
+    throw new Refusal(403, 'DENIED', 'the layer could not be stored', {}, { cause });
   }
 }
