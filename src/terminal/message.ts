@@ -14,7 +14,9 @@ export interface Message {
 /** Writes a message the way every command's failure looks. */
 export function printMessage(terminal: Terminal, message: Message): void {
   const lines = [`${paint(terminal, ['red', 'bold'], 'error:')} ${withoutControls(message.what)}`];
-  for (const line of withoutControls(message.why ?? '').split('\n')) if (line.trim() !== '') lines.push(`  ${line}`);
-  for (const line of (message.hint ?? '').split('\n')) if (line !== '') lines.push(`${paint(terminal, 'cyan', '→')} ${line}`);
+  for (const line of withoutControls(message.why ?? '').split('\n'))
+    if (line.trim() !== '') lines.push(`  ${line}`);
+  for (const line of (message.hint ?? '').split('\n'))
+    if (line !== '') lines.push(`${paint(terminal, 'cyan', '→')} ${line}`);
   terminal.stderr.write(`${lines.join('\n')}\n`);
 }

@@ -22,6 +22,8 @@ export interface PhaseNames {
 
 const frames = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
 const frameMs = 100;
+/** A narrower terminal shows figures only. */
+const roomForBar = 70;
 /** Shorter phases are not worth a figure. */
 const worthTellingMs = 500;
 
@@ -59,7 +61,9 @@ export class Progress {
       this.#settle(`${paint(this.#terminal, 'green', '✓')} ${names.done}${this.#took(ms, status)}`);
       return result;
     } catch (error) {
-      this.#settle(`${paint(this.#terminal, 'red', '✗')} ${names.doing}${this.#took(this.#now() - started, {})}`);
+      this.#settle(
+        `${paint(this.#terminal, 'red', '✗')} ${names.doing}${this.#took(this.#now() - started, {})}`,
+      );
       throw error;
     } finally {
       clearInterval(timer);
@@ -84,7 +88,8 @@ export class Progress {
 
   #running(frame: string, doing: string, status: PhaseUpdate, ms: number): string {
     const parts = [`${paint(this.#terminal, 'cyan', frame)} ${doing}`];
-    if (status.bytes !== undefined) parts.push(bar(status), rate(status, ms));
+    if (status.bytes !== undefined)
+      parts.push(this.#terminal.columns < roomForBar ? '' : bar(status), rate(status, ms));
     else if (ms > worthTellingMs) parts.push(formatDuration(ms));
     if (status.note !== undefined) parts.push(paint(this.#terminal, 'dim', withoutControls(status.note)));
     return parts.filter((part) => part !== '').join('  ');
@@ -107,7 +112,8 @@ function bar({ bytes = 0, totalBytes }: PhaseUpdate): string {
 }
 
 function rate({ bytes = 0, totalBytes }: PhaseUpdate, ms: number): string {
-  const done = totalBytes === undefined ? formatBytes(bytes) : `${formatBytes(bytes)} of ${formatBytes(totalBytes)}`;
+  const done =
+    totalBytes === undefined ? formatBytes(bytes) : `${formatBytes(bytes)} of ${formatBytes(totalBytes)}`;
   return ms > worthTellingMs ? `${done}  ${formatBytes((bytes / ms) * 1000)}/s` : done;
 }
 
