@@ -159,7 +159,8 @@ function checksumHolds(bytes: Buffer, at: number): boolean {
   return written === unsigned || written === signed;
 }
 
-function prefixOf(bytes: Buffer, at: number): string {
+/** What stands before the name, of those who put anything there. */
+export function prefixOf(bytes: Buffer, at: number): string {
   const dialect = dialectOf(bytes, at);
   if (dialect !== 'gnu') return textAt(bytes, at + field.prefix, prefixLength(dialect));
   // GNU keeps two times in these bytes. Go before 1.8 wrote a prefix there all the same, and so did every engine built

@@ -1,0 +1,226 @@
+import { HardlinkBroken, PathEscapes, SymlinkLoop } from './errors.ts';
+import { tarTypes } from './tar-header.ts';
+import type { TarIndex } from './tar-index.ts';
+
+// image-spec, layer.md §Whiteouts. The prefix for aufs's own bookkeeping is Docker's (pkg/archive/whiteouts.go).
+const whiteout = '.wh.';
+const opaque = '.wh..wh..opq';
+const aufsMark = '.wh..wh.';
+/** Where aufs, and so every image built on it, kept files with several names; entries link into it. */
+const aufsLinks = '.wh..wh.plnk/';
+
+/** As many symbolic links in one path as Linux follows. */
+const symlinkLimit = 40;
+
+/** A record in one of the layers. */
+export interface Source {
+  readonly layer: number;
+  readonly entry: number;
+}
+
+/** What hard links share: the record with the data, and, once it is known, the name that carries it. */
+export interface Inode extends Source {
+  readonly type: string;
+  primary: TreeNode | undefined;
+}
+
+/** One name in the merged file system. */
+export interface TreeNode {
+  readonly name: string;
+  readonly parent: TreeNode | undefined;
+  /** Present for a directory, and only there. */
+  readonly children: Map<string, TreeNode> | undefined;
+  /** Present for everything else. */
+  readonly inode: Inode | undefined;
+  /** The record that made or last described it; none for a directory that no layer describes. */
+  source: Source | undefined;
+  removed: boolean;
+}
+
+/**
+ * The file system that a stack of layers makes, as the engines unpack it (image-spec, layer.md §Applying Changesets).
+ * Layers are taken from the bottom up.
+ */
+export class LayerTree {
+  readonly root: TreeNode = directory('', undefined);
+  /** Every name in the order in which it came to be: parents before children, a link's target before the link. */
+  readonly #created: TreeNode[] = [];
+  readonly #indexes: TarIndex[] = [];
+  readonly #aufsLinked = new Map<string, Inode>();
+
+  /** @throws HardlinkBroken, PathEscapes, SymlinkLoop */
+  apply(index: TarIndex): void {
+    const layer = this.#indexes.push(index) - 1;
+    this.#aufsLinked.clear();
+    // Whiteouts speak of the layers below, wherever in their own layer they stand.
+    for (let entry = 0; entry < index.count; entry++) {
+      const path = index.path(entry);
+      if (path.includes(whiteout)) this.#hide(path);
+    }
+    for (let entry = 0; entry < index.count; entry++) {
+      this.#add(index.path(entry), index, { layer, entry });
+    }
+  }
+
+  /** Removes a path, literally, with everything below it. */
+  drop(path: string): void {
+    const node = this.#literal(path.split('/'));
+    if (node !== undefined && node !== this.root) this.#remove(node);
+  }
+
+  /** What is there in the end, in an order in which it can be unpacked. The root is not among it. */
+  *nodes(): Generator<TreeNode> {
+    for (const node of this.#created) if (!node.removed) yield node;
+  }
+
+  #hide(path: string): void {
+    const slash = path.lastIndexOf('/');
+    const name = path.slice(slash + 1);
+    if (!name.startsWith(whiteout)) return;
+    const parent = slash === -1 ? this.root : this.#literal(path.slice(0, slash).split('/'));
+    if (name === opaque) {
+      for (const child of parent?.children?.values() ?? []) this.#remove(child);
+    } else if (!name.startsWith(aufsMark)) {
+      const hidden = name.slice(whiteout.length);
+      if (hidden === '' || hidden === '.' || hidden === '..') throw new PathEscapes({ path });
+      const child = parent?.children?.get(hidden);
+      if (child !== undefined) this.#remove(child);
+    }
+  }
+
+  #add(path: string, index: TarIndex, source: Source): void {
+    if (path === '') {
+      this.root.source = source;
+      return;
+    }
+    const parts = path.split('/');
+    const name = parts.pop() ?? '';
+    const type = index.type(source.entry);
+    if (path.includes(whiteout)) {
+      if (path.startsWith(aufsLinks) && type === tarTypes.file) {
+        this.#aufsLinked.set(path, { ...source, type, primary: undefined });
+      }
+      if (name.startsWith(whiteout) || parts.some((part) => part.startsWith(aufsMark))) return;
+    }
+    if (type === tarTypes.directory) {
+      const parent = this.#directoryFor(parts, source.layer, path);
+      const existing = parent.children?.get(name);
+      if (existing?.children !== undefined) existing.source = source;
+      else this.#place(directory(name, parent, source), existing);
+      return;
+    }
+    const inode =
+      type === tarTypes.hardlink
+        ? this.#linked(path, index.link(source.entry))
+        : { ...source, type, primary: undefined };
+    const parent = this.#directoryFor(parts, source.layer, path);
+    const existing = parent.children?.get(name);
+    // A link to itself is what GNU tar writes for a file that it was told to pack twice.
+    if (existing?.inode === inode) return;
+    this.#place({ name, parent, children: undefined, inode, source, removed: false }, existing);
+  }
+
+  #linked(path: string, target: string): Inode {
+    const inAufs = this.#aufsLinked.get(target);
+    if (inAufs !== undefined) return inAufs;
+    const node = this.#lookUp(target, path);
+    if (node === undefined) throw new HardlinkBroken({ path, target, reason: 'missing' });
+    if (node.inode === undefined) throw new HardlinkBroken({ path, target, reason: 'directory' });
+    return node.inode;
+  }
+
+  /**
+   * The directory at `parts`, made where it is missing. A symbolic link of the same layer is followed, as it is when that
+   * layer is unpacked; one of a lower layer, or a file, gives way to a directory, as in every engine that unpacks each
+   * layer by itself.
+   */
+  #directoryFor(parts: string[], layer: number, path: string): TreeNode {
+    let node = this.root;
+    let hops = 0;
+    const ahead = parts.toReversed();
+    for (let part = ahead.pop(); part !== undefined; part = ahead.pop()) {
+      if (part === '' || part === '.') continue;
+      if (part === '..') {
+        node = node.parent ?? this.root;
+        continue;
+      }
+      const child = node.children?.get(part);
+      if (child?.children !== undefined) {
+        node = child;
+      } else if (child?.inode?.type === tarTypes.symlink && child.source?.layer === layer) {
+        hops += 1;
+        node = this.#turn(child, hops, ahead, path);
+      } else {
+        const made = directory(part, node);
+        this.#place(made, child);
+        node = made;
+      }
+    }
+    return node;
+  }
+
+  /** The node at a path, symbolic links on the way followed, the last part taken as it is. */
+  #lookUp(target: string, path: string): TreeNode | undefined {
+    let node: TreeNode | undefined = this.root;
+    let hops = 0;
+    const ahead = target.split('/').toReversed();
+    for (let part = ahead.pop(); part !== undefined && node !== undefined; part = ahead.pop()) {
+      if (part === '' || part === '.') continue;
+      if (part === '..') {
+        node = node.parent ?? this.root;
+        continue;
+      }
+      const child: TreeNode | undefined = node.children?.get(part);
+      if (child?.inode?.type === tarTypes.symlink && ahead.length > 0) {
+        hops += 1;
+        node = this.#turn(child, hops, ahead, path);
+      } else {
+        node = child;
+      }
+    }
+    return node;
+  }
+
+  /** Puts a symbolic link's target before what is `ahead`; returns where to go on from. */
+  #turn(link: TreeNode, hops: number, ahead: string[], path: string): TreeNode {
+    if (hops > symlinkLimit) throw new SymlinkLoop({ path });
+    const target =
+      link.inode === undefined ? '' : (this.#indexes[link.inode.layer]?.link(link.inode.entry) ?? '');
+    ahead.push(...target.split('/').toReversed());
+    return target.startsWith('/') ? this.root : (link.parent ?? this.root);
+  }
+
+  #literal(parts: readonly string[]): TreeNode | undefined {
+    let node: TreeNode | undefined = this.root;
+    for (const part of parts) node = node?.children?.get(part);
+    return node;
+  }
+
+  #place(node: TreeNode, instead: TreeNode | undefined): void {
+    if (instead !== undefined) this.#remove(instead);
+    node.parent?.children?.set(node.name, node);
+    this.#created.push(node);
+  }
+
+  #remove(node: TreeNode): void {
+    node.parent?.children?.delete(node.name);
+    const doomed = [node];
+    for (let next = doomed.pop(); next !== undefined; next = doomed.pop()) {
+      next.removed = true;
+      if (next.children !== undefined) doomed.push(...next.children.values());
+    }
+  }
+}
+
+/** The path from the root, without a leading slash. */
+export function pathOf(node: TreeNode): string {
+  let path = node.name;
+  for (let parent = node.parent; parent?.parent !== undefined; parent = parent.parent) {
+    path = `${parent.name}/${path}`;
+  }
+  return path;
+}
+
+function directory(name: string, parent: TreeNode | undefined, source?: Source): TreeNode {
+  return { name, parent, children: new Map(), inode: undefined, source, removed: false };
+}
