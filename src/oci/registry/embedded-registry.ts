@@ -57,6 +57,8 @@ export class EmbeddedRegistry implements AsyncDisposable {
   readonly #server: Server;
   readonly #name: RegistryName;
   readonly #connections = new Map<Socket, Connection>();
+  /** Answers under way; one may outlive its connection while it tidies up. */
+  readonly #answers = new Set<Promise<void>>();
   readonly #probes = new Set<LoopbackProbe>();
   readonly #hosts: ReadonlySet<string>;
   #published: PublishedImage | undefined;
@@ -134,9 +136,8 @@ export class EmbeddedRegistry implements AsyncDisposable {
     const closed = this.#server.listening ? once(this.#server, 'close') : undefined;
     this.#server.close();
     this.#server.closeAllConnections();
-    const answers = [...this.#connections.values()].map(({ last }) => last);
     await this.#receiver?.[Symbol.asyncDispose]();
-    await Promise.all(answers);
+    await Promise.all(this.#answers);
     await closed;
   }
 
@@ -152,7 +153,10 @@ export class EmbeddedRegistry implements AsyncDisposable {
   #onRequest(request: IncomingMessage, response: ServerResponse): void {
     const connection = this.#connections.get(request.socket);
     if (connection === undefined) return;
-    connection.last = connection.last.then(() => this.#serve(request, response, connection.gone));
+    const answer = connection.last.then(() => this.#serve(request, response, connection.gone));
+    connection.last = answer;
+    this.#answers.add(answer);
+    void answer.then(() => this.#answers.delete(answer));
   }
 
   /** Never rejects. */
