@@ -30,7 +30,14 @@ export class AssetsWalk implements AsyncDisposable {
   /** Settles when the bytes are used up; their buffer may be filled anew then. */
   async write(bytes: Buffer): Promise<void> {
     if (bytes.length === 0) return;
-    await new Promise<void>((resolve) => this.#decoder.write(bytes, () => resolve()));
+    // A decoder that fails calls back no write; it closes.
+    await new Promise<void>((resolve) => {
+      this.#decoder.once('close', resolve);
+      this.#decoder.write(bytes, () => {
+        this.#decoder.off('close', resolve);
+        resolve();
+      });
+    });
     if (this.#failed !== undefined) throw this.#damage(this.#failed);
   }
 

@@ -61,7 +61,7 @@ export interface ArtifactExpectation {
  */
 export async function readArtifact(path: string, expected: ArtifactExpectation = {}): Promise<Artifact> {
   await using file = await openArtifact(path);
-  return readOpenArtifact(path, file, expected);
+  return await readOpenArtifact(path, file, expected);
 }
 
 /** Opens a regular file for reading; anything else there is damage, and a pipe is never waited for. */

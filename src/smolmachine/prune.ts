@@ -87,7 +87,7 @@ async function removeEntry(cache: Cache, { record }: CacheEntry, policy: PrunePo
   if (now === undefined) return true;
   // Used or made anew since we chose it: it is not the least recently used one any more.
   if (policy.all !== true && now.lastUsed !== record.lastUsed) return false;
-  return cache.discardUnlessHeld(record.form, record.key);
+  return await cache.discardUnlessHeld(record.form, record.key);
 }
 
 async function removeOrphans(

@@ -144,5 +144,5 @@ async function fix(
   if (options.fix !== true) return false;
   await using lock = await tryLock(cache, key);
   if (lock === undefined || (await cache.recordText(form, key)) !== text) return false;
-  return cache.discardUnlessHeld(form, key);
+  return await cache.discardUnlessHeld(form, key);
 }
