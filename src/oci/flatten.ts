@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Blob } from './image.ts';
 import type { OpenLayer } from './layer.ts';
-import { LayerTree, pathOf, type TreeNode } from './layer-tree.ts';
+import { LayerTree, noLayer, pathOf, type TreeNode } from './layer-tree.ts';
 import { type SegmentList, SegmentListBuilder } from './segments.ts';
 import { blockSize, tarTypes } from './tar-header.ts';
 import type { TarIndex } from './tar-index.ts';
@@ -48,10 +48,10 @@ async function merge(layers: readonly OpenLayer[], options: FlattenOptions): Pro
   }
   for (const path of options.dropPaths ?? []) tree.drop(path);
   const emitter = new Emitter(layers, indexes);
-  if (tree.root.source !== undefined) await emitter.directory(tree.root);
+  if (tree.root.layer !== noLayer) await emitter.directory(tree.root);
   for (const node of tree.nodes()) {
-    if (node.inode === undefined) await emitter.directory(node);
-    else await emitter.leaf(node, node.inode);
+    if (node.children !== undefined) await emitter.directory(node);
+    else await emitter.leaf(node);
   }
   return emitter.end();
 }
@@ -69,11 +69,11 @@ class Emitter {
 
   async directory(node: TreeNode): Promise<void> {
     const path = pathOf(node);
-    if (node.source === undefined) {
+    const { layer, entry } = node;
+    if (layer === noLayer) {
       this.#segments.literal(directoryHeaders(path));
       return;
     }
-    const { layer, entry } = node.source;
     const { index, file } = this.#at(layer);
     if (index.path(entry) === path && !index.irregular(entry)) {
       this.#segments.range(layer, index.start(entry), index.dataStart(entry));
@@ -84,16 +84,16 @@ class Emitter {
     }
   }
 
-  async leaf(node: TreeNode, inode: NonNullable<TreeNode['inode']>): Promise<void> {
-    if (inode.primary !== undefined) return this.#link(node, inode.primary);
-    inode.primary = node;
-    const { layer, entry } = inode;
+  async leaf(node: TreeNode): Promise<void> {
+    if (node.inode?.primary !== undefined) return this.#link(node, node.inode.primary);
+    if (node.inode !== undefined) node.inode.primary = node;
+    const { layer, entry } = node.inode ?? node;
     const { index, file } = this.#at(layer);
     const path = pathOf(node);
     if (index.path(entry) === path && !index.irregular(entry)) {
       this.#segments.range(layer, index.start(entry), index.end(entry));
     } else {
-      const names = { path, link: index.link(entry), type: inode.type };
+      const names = { path, link: index.link(entry), type: node.type };
       this.#segments.literal(await rewritten(file, index, entry, names));
       this.#segments.range(layer, index.dataStart(entry), index.end(entry));
     }
@@ -105,8 +105,7 @@ class Emitter {
   }
 
   async #link(node: TreeNode, primary: TreeNode): Promise<void> {
-    if (node.source === undefined) return;
-    const { layer, entry } = node.source;
+    const { layer, entry } = node;
     const { index, file } = this.#at(layer);
     const names = { path: pathOf(node), link: pathOf(primary), type: tarTypes.hardlink };
     const holds = index.path(entry) === names.path && index.link(entry) === names.link;

@@ -12,14 +12,13 @@ const aufsLinks = '.wh..wh.plnk/';
 /** As many symbolic links in one path as Linux follows. */
 const symlinkLimit = 40;
 
-/** A record in one of the layers. */
-export interface Source {
+/** The layer number of what no layer describes. */
+export const noLayer = -1;
+
+/** What several names share: the record with the data, and, once it is known, the name that carries it. */
+export interface Inode {
   readonly layer: number;
   readonly entry: number;
-}
-
-/** What hard links share: the record with the data, and, once it is known, the name that carries it. */
-export interface Inode extends Source {
   readonly type: string;
   primary: TreeNode | undefined;
 }
@@ -30,10 +29,13 @@ export interface TreeNode {
   readonly parent: TreeNode | undefined;
   /** Present for a directory, and only there. */
   readonly children: Map<string, TreeNode> | undefined;
-  /** Present for everything else. */
-  readonly inode: Inode | undefined;
-  /** The record that made or last described it; none for a directory that no layer describes. */
-  source: Source | undefined;
+  /** The type flag; a hard link has that of what it links to. */
+  readonly type: string;
+  /** The layer of the record that made or last described it, or `noLayer`, and the number of the record there. */
+  layer: number;
+  entry: number;
+  /** Present for what has, or had, more than one name. */
+  inode: Inode | undefined;
   removed: boolean;
 }
 
@@ -47,18 +49,22 @@ export class LayerTree {
   readonly #created: TreeNode[] = [];
   readonly #indexes: TarIndex[] = [];
   readonly #aufsLinked = new Map<string, Inode>();
+  #lastParentPath = '';
+  #lastParent = this.root;
 
   /** @throws HardlinkBroken, PathEscapes, SymlinkLoop */
   apply(index: TarIndex): void {
     const layer = this.#indexes.push(index) - 1;
     this.#aufsLinked.clear();
+    this.#lastParentPath = '';
+    this.#lastParent = this.root;
     // Whiteouts speak of the layers below, wherever in their own layer they stand.
     for (let entry = 0; entry < index.count; entry++) {
       const path = index.path(entry);
       if (path.includes(whiteout)) this.#hide(path);
     }
     for (let entry = 0; entry < index.count; entry++) {
-      this.#add(index.path(entry), index, { layer, entry });
+      this.#add(index.path(entry), index, layer, entry);
     }
   }
 
@@ -88,36 +94,40 @@ export class LayerTree {
     }
   }
 
-  #add(path: string, index: TarIndex, source: Source): void {
+  #add(path: string, index: TarIndex, layer: number, entry: number): void {
+    const type = index.type(entry);
     if (path === '') {
-      this.root.source = source;
+      this.root.layer = layer;
+      this.root.entry = entry;
       return;
     }
-    const parts = path.split('/');
-    const name = parts.pop() ?? '';
-    const type = index.type(source.entry);
     if (path.includes(whiteout)) {
       if (path.startsWith(aufsLinks) && type === tarTypes.file) {
-        this.#aufsLinked.set(path, { ...source, type, primary: undefined });
+        this.#aufsLinked.set(path, { layer, entry, type, primary: undefined });
       }
-      if (name.startsWith(whiteout) || parts.some((part) => part.startsWith(aufsMark))) return;
+      const parts = path.split('/');
+      if (parts.at(-1)?.startsWith(whiteout) || parts.some((part) => part.startsWith(aufsMark))) return;
     }
+    // Before anything is moved out of the way, since that may be what the link names.
+    const inode = type === tarTypes.hardlink ? this.#linked(path, index.link(entry)) : undefined;
+    const parent = this.#parentOf(path, layer);
+    const name = index.name(entry);
+    const existing = parent.children?.get(name);
     if (type === tarTypes.directory) {
-      const parent = this.#directoryFor(parts, source.layer, path);
-      const existing = parent.children?.get(name);
-      if (existing?.children !== undefined) existing.source = source;
-      else this.#place(directory(name, parent, source), existing);
+      if (existing?.children === undefined) {
+        this.#place(directory(name, parent, layer, entry), existing);
+      } else {
+        existing.layer = layer;
+        existing.entry = entry;
+      }
       return;
     }
-    const inode =
-      type === tarTypes.hardlink
-        ? this.#linked(path, index.link(source.entry))
-        : { ...source, type, primary: undefined };
-    const parent = this.#directoryFor(parts, source.layer, path);
-    const existing = parent.children?.get(name);
     // A link to itself is what GNU tar writes for a file that it was told to pack twice.
-    if (existing?.inode === inode) return;
-    this.#place({ name, parent, children: undefined, inode, source, removed: false }, existing);
+    if (inode !== undefined && existing?.inode === inode) return;
+    this.#place(
+      { name, parent, children: undefined, type: inode?.type ?? type, layer, entry, inode, removed: false },
+      existing,
+    );
   }
 
   #linked(path: string, target: string): Inode {
@@ -125,8 +135,22 @@ export class LayerTree {
     if (inAufs !== undefined) return inAufs;
     const node = this.#lookUp(target, path);
     if (node === undefined) throw new HardlinkBroken({ path, target, reason: 'missing' });
-    if (node.inode === undefined) throw new HardlinkBroken({ path, target, reason: 'directory' });
+    if (node.children !== undefined) throw new HardlinkBroken({ path, target, reason: 'directory' });
+    const { layer, entry, type } = node;
+    node.inode ??= { layer, entry, type, primary: undefined };
     return node.inode;
+  }
+
+  /** Most entries lie in the same directory as the one before. */
+  #parentOf(path: string, layer: number): TreeNode {
+    const slash = path.lastIndexOf('/');
+    if (slash === -1) return this.root;
+    const parentPath = path.slice(0, slash);
+    if (parentPath !== this.#lastParentPath || this.#lastParent.removed) {
+      this.#lastParent = this.#directoryFor(parentPath.split('/'), layer, path);
+      this.#lastParentPath = parentPath;
+    }
+    return this.#lastParent;
   }
 
   /**
@@ -147,7 +171,7 @@ export class LayerTree {
       const child = node.children?.get(part);
       if (child?.children !== undefined) {
         node = child;
-      } else if (child?.inode?.type === tarTypes.symlink && child.source?.layer === layer) {
+      } else if (child?.type === tarTypes.symlink && child.layer === layer) {
         hops += 1;
         node = this.#turn(child, hops, ahead, path);
       } else {
@@ -171,7 +195,7 @@ export class LayerTree {
         continue;
       }
       const child: TreeNode | undefined = node.children?.get(part);
-      if (child?.inode?.type === tarTypes.symlink && ahead.length > 0) {
+      if (child?.type === tarTypes.symlink && ahead.length > 0) {
         hops += 1;
         node = this.#turn(child, hops, ahead, path);
       } else {
@@ -184,8 +208,8 @@ export class LayerTree {
   /** Puts a symbolic link's target before what is `ahead`; returns where to go on from. */
   #turn(link: TreeNode, hops: number, ahead: string[], path: string): TreeNode {
     if (hops > symlinkLimit) throw new SymlinkLoop({ path });
-    const target =
-      link.inode === undefined ? '' : (this.#indexes[link.inode.layer]?.link(link.inode.entry) ?? '');
+    const { layer, entry } = link.inode ?? link;
+    const target = this.#indexes[layer]?.link(entry) ?? '';
     ahead.push(...target.split('/').toReversed());
     return target.startsWith('/') ? this.root : (link.parent ?? this.root);
   }
@@ -221,6 +245,7 @@ export function pathOf(node: TreeNode): string {
   return path;
 }
 
-function directory(name: string, parent: TreeNode | undefined, source?: Source): TreeNode {
-  return { name, parent, children: new Map(), inode: undefined, source, removed: false };
+function directory(name: string, parent: TreeNode | undefined, layer: number = noLayer, entry = 0): TreeNode {
+  const type = tarTypes.directory;
+  return { name, parent, children: new Map(), type, layer, entry, inode: undefined, removed: false };
 }

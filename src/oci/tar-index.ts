@@ -59,6 +59,15 @@ export class TarIndex {
     return this.#names.toString('latin1', this.#number(entry, 3), this.#number(entry, 4));
   }
 
+  /** The last part of the path. */
+  name(entry: number): string {
+    const start = this.#number(entry, 3);
+    const end = this.#number(entry, 4);
+    const slash = end > start ? this.#names.lastIndexOf(0x2f, end - 1) : -1;
+    // Read anew rather than cut from the path, which would keep the whole of it alive.
+    return this.#names.toString('latin1', Math.max(start, slash + 1), end);
+  }
+
   type(entry: number): string {
     return String.fromCharCode(this.#marks[entry * marksPerEntry] ?? 0);
   }
