@@ -10,6 +10,8 @@ export interface Publication {
   /** The record: while it is absent, `target` counts for nothing. */
   readonly record: string;
   readonly recordText: string;
+  /** Becomes the mtime of the record: the time of last use. */
+  readonly at: Date;
 }
 
 /**
@@ -17,12 +19,12 @@ export interface Publication {
  * none: the old record goes first, the new one comes last, and each step is on the disk before the next.
  * The caller holds the lock of the key.
  */
-export async function putInPlace({ prepared, target, record, recordText }: Publication): Promise<void> {
+export async function putInPlace({ prepared, target, record, recordText, at }: Publication): Promise<void> {
   const nonce = randomBytes(4).toString('hex');
   const newRecord = `${prepared}.${nonce}.json`;
   const replaced = `${prepared}.${nonce}.replaced`;
   await syncTree(prepared);
-  await writeSynced(newRecord, recordText);
+  await writeSynced(newRecord, recordText, at);
   await rm(record, { force: true });
   await rm(hiddenRecord(record), { force: true });
   // A directory cannot be renamed over a full one. In the scratch directory the old one goes even if we are killed.
@@ -68,9 +70,10 @@ async function syncOne(path: string): Promise<void> {
   await handle.sync();
 }
 
-async function writeSynced(path: string, text: string): Promise<void> {
+async function writeSynced(path: string, text: string, at: Date): Promise<void> {
   await using handle = await open(path, 'wx', 0o600);
   await handle.writeFile(text);
+  await handle.utimes(at, at);
   await handle.sync();
 }
 

@@ -1,5 +1,5 @@
 import { mkdir, stat } from 'node:fs/promises';
-import { isAbsolute, join } from 'node:path';
+import { dirname, isAbsolute, join } from 'node:path';
 import type { EntryForm } from './entry.ts';
 import { CacheUnusable } from './errors.ts';
 import { asNoSpace } from './space.ts';
@@ -43,13 +43,28 @@ export async function openTree(root: string): Promise<CacheTree> {
   const { layersRoot, scratchRoot, sourcesRoot, locksRoot, formRoots } = tree;
   for (const path of [root, layersRoot, scratchRoot, sourcesRoot, locksRoot, ...Object.values(formRoots)]) {
     try {
-      await mkdir(path, { recursive: true, mode: 0o700 });
-      if (!(await stat(path)).isDirectory()) throw Object.assign(new Error(path), { code: 'ENOTDIR' });
+      await makeDirectory(path);
     } catch (error) {
       throw await asCacheFailure(error, path);
     }
   }
   return tree;
+}
+
+/** Like mkdir -p. Node's own, on a read-only file system, says ENOENT and not why. */
+async function makeDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path, { mode: 0o700 });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST' && (await stat(path)).isDirectory()) return;
+    if (code !== 'ENOENT' || dirname(path) === path) throw error;
+    await makeDirectory(dirname(path));
+    await mkdir(path, { mode: 0o700 }).catch((again: NodeJS.ErrnoException) => {
+      // Another process was quicker.
+      if (again.code !== 'EEXIST') throw again;
+    });
+  }
 }
 
 const reasons: Readonly<Record<string, CacheUnusable['fields']['reason']>> = {

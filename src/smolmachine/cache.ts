@@ -148,7 +148,8 @@ export class Cache {
    * @throws EntryRefused when the cheap checks fail, NoSpace, CacheUnusable.
    */
   async publish(form: EntryForm, key: CacheKey, prepared: string, made: NewEntry): Promise<CacheEntry> {
-    const now = this.#now().toISOString();
+    const at = this.#now();
+    const now = at.toISOString();
     const artifact = form === 'oci' ? await layoutBytes(prepared) : (await stat(prepared)).size;
     const sizes = { ...made.sizes, artifact };
     const record: EntryRecord = {
@@ -166,7 +167,7 @@ export class Cache {
     if (reason !== undefined) throw new EntryRefused({ path: prepared, key, reason });
     const path = this.entryPath(form, key);
     await this.#writing(path, () =>
-      putInPlace({ prepared, target: path, record: this.recordPath(form, key), recordText }),
+      putInPlace({ prepared, target: path, record: this.recordPath(form, key), recordText, at }),
     );
     return { path, record };
   }
