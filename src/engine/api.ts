@@ -1,0 +1,74 @@
+import { type IncomingMessage, request } from 'node:http';
+import { z } from 'zod';
+
+export interface ApiOptions {
+  readonly method?: 'GET' | 'POST';
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Milliseconds until the first byte of the answer. No limit by default: a save may think for many seconds. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * One request to an engine's Docker API over a Unix socket. Paths carry no version: every engine then answers with its
+ * newest, and none refuses us for being too old or too new.
+ * @returns the answer with its body unread, whatever its status.
+ */
+export function apiRequest(socketPath: string, path: string, options: ApiOptions = {}): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    options.signal?.throwIfAborted();
+    const call = request({
+      socketPath,
+      path,
+      method: options.method ?? 'GET',
+      // Docker's API wants a Host; which one makes no difference on a socket.
+      headers: { Host: 'docker', Connection: 'close', ...options.headers },
+      agent: false,
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    });
+    const timer =
+      options.timeoutMs === undefined
+        ? undefined
+        : setTimeout(() => call.destroy(new Error(`no answer in ${options.timeoutMs} ms`)), options.timeoutMs);
+    call.once('response', (response) => {
+      clearTimeout(timer);
+      resolve(response);
+    });
+    call.once('error', (error) => {
+      clearTimeout(timer);
+      reject(options.signal?.aborted === true ? options.signal.reason : error);
+    });
+    call.end();
+  });
+}
+
+/** The whole body of an answer, as text; bodies over 4 MiB are refused. */
+export async function bodyOf(response: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > 4 * 1024 * 1024) throw new Error('the answer of the engine is too long');
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+/** The JSON of a successful answer. @throws Error with the engine's words otherwise. */
+export async function apiJson(socketPath: string, path: string, options: ApiOptions = {}): Promise<unknown> {
+  const response = await apiRequest(socketPath, path, options);
+  const body = await bodyOf(response);
+  if (response.statusCode !== 200) throw new Error(messageOf(body));
+  return JSON.parse(body);
+}
+
+const ApiError = z.object({ message: z.string() });
+
+/** What an engine's error body says: `{"message": "..."}` (moby, api/types/error_response.go). */
+export function messageOf(body: string): string {
+  try {
+    return ApiError.parse(JSON.parse(body)).message;
+  } catch {
+    return body.trim();
+  }
+}

@@ -1,0 +1,68 @@
+import { type Engine, signalOf } from './engine.ts';
+import { type Transfer, transfer } from './transfer.ts';
+
+/** On every container of ours, so that a person can find them: `docker ps -a --filter label=claude-bottle.owner`. */
+export const ownerLabel = 'claude-bottle.owner';
+
+export interface CreateOptions {
+  readonly image: string;
+  readonly name: string;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Creates a container that is never started, to read its file system. It has no network, and a command that does not
+ * exist: an image without one of its own could not be created otherwise.
+ */
+export async function createContainer(engine: Engine, options: CreateOptions): Promise<void> {
+  await engine.succeed(
+    'create',
+    [
+      'create',
+      `--name=${options.name}`,
+      `--label=${ownerLabel}=${process.pid}`,
+      '--network=none',
+      '--entrypoint=/claude-bottle-never-started',
+      options.image,
+    ],
+    { subject: options.image, ...signalOf(options.signal) },
+  );
+}
+
+/**
+ * Removes a container and its anonymous volumes by force; one that is gone, or going, is no error.
+ * @returns whether there was one.
+ */
+export async function removeContainer(engine: Engine, name: string): Promise<boolean> {
+  // No signal: removal is what happens after one.
+  const result = await engine.run(['rm', '--force', '--volumes', name], { deadlineMs: removeMs });
+  const said = result.stderr.trim();
+  // Docker says "No such container", newer ones with exit status 0 (docker/cli v23); podman 4.3 "no such container".
+  if (absent.test(said)) return false;
+  if (result.code === 0 || /removal of container .* is already in progress/i.test(said)) return true;
+  throw engine.failure('rm', result, name);
+}
+
+const absent = /no such container|no container with name or id/i;
+const removeMs = 60_000;
+
+/**
+ * The file system of a container as one tar.
+ * @throws EngineCommandFailed, when called or by `finish`.
+ */
+export function exportContainer(
+  engine: Engine,
+  name: string,
+  options: { readonly signal?: AbortSignal } = {},
+): Promise<Transfer> {
+  return transfer(
+    engine,
+    {
+      request: 'export',
+      subject: name,
+      path: `/containers/${name}/export`,
+      args: ['export', name],
+    },
+    options,
+  );
+}

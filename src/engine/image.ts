@@ -1,0 +1,177 @@
+import { z } from 'zod';
+import { type Digest, isDigest } from '../oci/digest.ts';
+import type { ImageConfig } from '../oci/image.ts';
+import { parseImageConfig } from '../oci/image-config.ts';
+import { type Engine, signalOf } from './engine.ts';
+import { EngineAnswerUnknown } from './errors.ts';
+import { type Transfer, transfer } from './transfer.ts';
+
+/** An image as the engine describes it. */
+export interface InspectedImage {
+  /** The engine's own id: a config digest, or with the containerd store a manifest's or an index's. */
+  readonly id: Digest;
+  /** As it was asked for. */
+  readonly reference: string;
+  readonly architecture: string;
+  readonly os: string;
+  readonly variant?: string;
+  /** Digests of the plain layer tars (diff ids), bottom first. */
+  readonly layers: readonly Digest[];
+  readonly config: ImageConfig;
+  /** Bytes, as the engine counts them; with the containerd store that includes the compressed blobs. */
+  readonly size: number;
+}
+
+export interface CallOptions {
+  readonly signal?: AbortSignal;
+}
+
+/** `docker image inspect REF` and podman's. Only what is used. */
+const Inspected = z.tuple([
+  z.object({
+    Id: z.string(),
+    Architecture: z.string(),
+    Os: z.string(),
+    Variant: z.string().nullish(),
+    Created: z.string().nullish(),
+    Size: z.number(),
+    Config: z.record(z.string(), z.unknown()).nullish(),
+    RootFS: z.object({ Layers: z.array(z.string()).nullish() }).nullish(),
+  }),
+]);
+
+/** An image with a long history prints more than the end of a stream that is kept by default. */
+const inspectBytes = 16 * 1024 * 1024;
+
+/**
+ * The engine's id of an image.
+ * @throws ImageMissing or EngineCommandFailed, which name the reference and quote what the engine said, if anything.
+ */
+export async function imageId(engine: Engine, reference: string, options: CallOptions = {}): Promise<Digest> {
+  const { stdout } = await engine.succeed(
+    'image inspect',
+    ['image', 'inspect', '--format', '{{.Id}}', reference],
+    { subject: reference, ...signalOf(options.signal) },
+  );
+  return digestOf(engine, stdout.trim());
+}
+
+/**
+ * Everything about an image, in one call.
+ * @throws as `imageId`, and EngineAnswerUnknown.
+ */
+export async function inspectImage(
+  engine: Engine,
+  reference: string,
+  options: CallOptions = {},
+): Promise<InspectedImage> {
+  const { stdout } = await engine.succeed('image inspect', ['image', 'inspect', reference], {
+    subject: reference,
+    captureBytes: inspectBytes,
+    ...signalOf(options.signal),
+  });
+  const [image] = parseInspected(engine, stdout);
+  const config = parseImageConfig({
+    architecture: image.Architecture,
+    os: image.Os,
+    variant: image.Variant,
+    created: image.Created,
+    config: image.Config,
+  });
+  return {
+    id: digestOf(engine, image.Id),
+    reference,
+    architecture: config.architecture,
+    os: config.os,
+    ...(config.variant === undefined ? {} : { variant: config.variant }),
+    layers: (image.RootFS?.Layers ?? []).map((layer) => digestOf(engine, layer)),
+    config,
+    size: image.Size,
+  };
+}
+
+/** Whether the engine has the image. @throws EngineCommandFailed when it cannot say. */
+export async function imageExists(
+  engine: Engine,
+  reference: string,
+  options: CallOptions = {},
+): Promise<boolean> {
+  const result = await engine.run(['image', 'inspect', '--format', '{{.Id}}', reference], options);
+  if (result.code === 0) return true;
+  const failed = engine.failure('image inspect', result, reference);
+  if (failed.name === 'ImageMissing') return false;
+  throw failed;
+}
+
+/** Gives an image another name. Doing it twice changes nothing. */
+export async function tagImage(
+  engine: Engine,
+  source: string,
+  target: string,
+  options: CallOptions = {},
+): Promise<void> {
+  await engine.succeed('tag', ['tag', source, target], { subject: source, ...signalOf(options.signal) });
+}
+
+/**
+ * Takes a name from an image. The image itself stays as long as it has another one, so only names that we gave may be
+ * passed, never an id. A name that is gone already is no error.
+ */
+export async function untagImage(
+  engine: Engine,
+  reference: string,
+  options: CallOptions = {},
+): Promise<void> {
+  // `docker rmi` of the only name would remove the image with it; `--no-prune` at least keeps its parents.
+  const args = engine.dialect === 'podman' ? ['untag', reference, reference] : ['rmi', '--no-prune', reference];
+  const result = await engine.run(args, options);
+  if (result.code === 0) return;
+  const failed = engine.failure(args[0] ?? '', result, reference);
+  if (failed.name !== 'ImageMissing') throw failed;
+}
+
+/**
+ * The image as an archive in the engine's own form (`docker save`).
+ * @throws ImageMissing or EngineCommandFailed, when called or by `finish`.
+ */
+export function saveImage(
+  engine: Engine,
+  reference: string,
+  options: CallOptions & { readonly platform?: { readonly os: string; readonly architecture: string } } = {},
+): Promise<Transfer> {
+  // Engines before API 1.48 ignore the parameter; those with a containerd store then leave other platforms out.
+  const query =
+    options.platform === undefined ? '' : `?platform=${encodeURIComponent(JSON.stringify(options.platform))}`;
+  return transfer(
+    engine,
+    {
+      request: 'image save',
+      subject: reference,
+      path: `/images/${reference}/get${query}`,
+      args: ['save', reference],
+    },
+    options,
+  );
+}
+
+function parseInspected(engine: Engine, text: string): z.infer<typeof Inspected> {
+  try {
+    return Inspected.parse(JSON.parse(text));
+  } catch (cause) {
+    throw new EngineAnswerUnknown(
+      { command: engine.command, request: 'image inspect', reason: (cause as Error).message },
+      { cause },
+    );
+  }
+}
+
+/** Podman's CLI leaves the algorithm out. */
+function digestOf(engine: Engine, text: string): Digest {
+  const digest = text.includes(':') ? text : `sha256:${text}`;
+  if (isDigest(digest)) return digest;
+  throw new EngineAnswerUnknown({
+    command: engine.command,
+    request: 'image inspect',
+    reason: `${JSON.stringify(text)} is no digest`,
+  });
+}
