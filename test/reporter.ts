@@ -1,5 +1,6 @@
 import type { TestEvent } from 'node:test/reporters';
 import { relative } from 'node:path';
+import { inspect } from 'node:util';
 
 interface Tally {
   passed: number;
@@ -8,15 +9,15 @@ interface Tally {
 }
 
 /**
- * A reporter for `node --test`: a line a file, every failure whole, every skip with its reason, and at the very end
- * `N passed, N failed, N skipped`.
+ * A reporter for `node --test`: what tests print, every failure whole, every skip with its reason, a line a file, and
+ * at the very end `N passed, N failed, N skipped`.
  */
 export default async function* report(source: AsyncIterable<TestEvent>): AsyncGenerator<string> {
   const total: Tally = { passed: 0, failed: 0, skipped: 0 };
   const files = new Map<string, Tally>();
   const started = performance.now();
   for await (const event of source) {
-    if (event.type === 'test:stderr' || event.type === 'test:stdout') continue;
+    if (event.type === 'test:stdout') yield event.data.message;
     if (event.type !== 'test:pass' && event.type !== 'test:fail') continue;
     const { file = '', name, details, skip, todo } = event.data;
     // A describe block is not a test of its own.
@@ -36,7 +37,9 @@ export default async function* report(source: AsyncIterable<TestEvent>): AsyncGe
       tally.failed += 1;
       total.failed += 1;
       const { error } = event.data.details;
-      yield `✗ ${where}: ${name}\n${indent(String(error.cause instanceof Error ? error.cause.stack : (error.cause ?? error.stack)))}\n`;
+      const { cause } = error as { cause?: unknown };
+      const told = cause instanceof Error ? cause.stack : inspect(cause ?? error);
+      yield `✗ ${where}: ${name}\n${indent(told ?? '')}\n`;
     }
   }
   for (const [file, tally] of [...files].sort()) {

@@ -105,7 +105,9 @@ async function list({ cache, layers }: Opened, json: boolean, world: World): Pro
       `${formatAge(now - Date.parse(record.lastUsed))} ago`,
     ]);
     const header = ['KEY', 'FORM', 'IMAGE', 'PLATFORM', 'SIZE', 'USED'];
-    world.terminal.stdout.write(renderTable(header, rows, ['left', 'left', 'left', 'left', 'right', 'right']));
+    world.terminal.stdout.write(
+      renderTable(header, rows, ['left', 'left', 'left', 'left', 'right', 'right']),
+    );
   }
   const total = layerBytes + entries.reduce((sum, { record }) => sum + record.sizes.artifact, 0);
   world.terminal.stderr.write(
@@ -123,13 +125,22 @@ function rulesOf(flags: PruneFlags) {
   }
   return {
     all: flags.all,
-    ...(olderThan === undefined ? {} : { olderThanMs: value('--older-than', olderThan, parseDuration, 'a time such as 12h or 30d') }),
-    ...(maxSize === undefined ? {} : { maxBytes: value('--max-size', maxSize, parseBytes, 'a size such as 500M or 10G') }),
+    ...(olderThan === undefined
+      ? {}
+      : { olderThanMs: value('--older-than', olderThan, parseDuration, 'a time such as 12h or 30d') }),
+    ...(maxSize === undefined
+      ? {}
+      : { maxBytes: value('--max-size', maxSize, parseBytes, 'a size such as 500M or 10G') }),
     ...(keep === undefined ? {} : { keep: value('--keep', keep, parseCount, 'a whole number') }),
   };
 }
 
-function value(what: string, text: string, read: (text: string) => number | undefined, expected: string): number {
+function value(
+  what: string,
+  text: string,
+  read: (text: string) => number | undefined,
+  expected: string,
+): number {
   const number = read(text);
   if (number === undefined) throw new BadValue({ what, value: text, expected });
   return number;
@@ -148,7 +159,11 @@ async function pruneNow(
   const report = await prune(cache, layers, { ...rules, dryRun: flags.dryRun, signal: world.signal });
   if (flags.json) {
     const plain = (entry: CacheEntry) => ({ path: entry.path, ...entry.record });
-    const document = { ...report, removed: report.removed.map(plain), keptInUse: report.keptInUse.map(plain) };
+    const document = {
+      ...report,
+      removed: report.removed.map(plain),
+      keptInUse: report.keptInUse.map(plain),
+    };
     world.terminal.stdout.write(`${JSON.stringify(document, undefined, 2)}\n`);
     return;
   }
@@ -176,7 +191,12 @@ async function verifyNow({ cache, layers }: Opened, flags: VerifyFlags, world: W
   await progress.phase({ doing: 'verifying the cache', done: 'verified the cache' }, async (update) => {
     let bytes = 0;
     const onBytes = (read: number) => update({ bytes: (bytes += read) });
-    for await (const result of verifyCache(cache, layers, { fix: flags.fix, deep: flags.deep, onBytes, signal: world.signal })) {
+    for await (const result of verifyCache(cache, layers, {
+      fix: flags.fix,
+      deep: flags.deep,
+      onBytes,
+      signal: world.signal,
+    })) {
       results.push(result);
       if (flags.json) world.terminal.stdout.write(`${JSON.stringify(result)}\n`);
     }

@@ -34,5 +34,8 @@ export function parse(command: Command, argv: readonly string[]): boolean {
 export function unknownCommand(name: string, known: readonly string[]): BadUsage {
   const near = known.find((candidate) => candidate.startsWith(name) || name.startsWith(candidate));
   const suggestion = near === undefined ? '' : ` (did you mean ${near}?)`;
-  return new BadUsage({ problem: `there is no command ${JSON.stringify(name)}${suggestion}`, hint: 'claude-bottle --help' });
+  return new BadUsage({
+    problem: `there is no command ${JSON.stringify(name)}${suggestion}`,
+    hint: 'claude-bottle --help',
+  });
 }

@@ -32,22 +32,25 @@ function node(): Promise<Check> {
 
 async function engine(world: World): Promise<Check> {
   return orFailure('engine', async () => {
-    const connected = await Engine.connect({ command: engineCommand(world.environment), signal: world.signal });
+    const connected = await Engine.connect({
+      command: engineCommand(world.environment),
+      signal: world.signal,
+    });
     const { product, version, store, driver, remote } = await connected.info();
     const where = connected.socket ?? connected.endpoint ?? 'local storage';
     return {
       name: 'engine',
       status: 'ok',
-      detail: `${product} ${version}, ${store}${driver === undefined ? '' : ` (${driver})`}, ${remote === true ? 'remote, ' : ''}${where}`,
+      detail: `${product} ${version}, ${store} (${driver}), ${remote ? 'remote, ' : ''}${where}`,
     };
   });
 }
 
 async function smolvm(world: World): Promise<Check> {
   return orFailure('smolvm', async () => {
-    const { path, version, can } = await findSmolvm(world.environment, { signal: world.signal });
-    const detail = `${formatVersion(version)} (${path})`;
-    if (can('plainLayers')) return { name: 'smolvm', status: 'ok', detail };
+    const found = await findSmolvm(world.environment, { signal: world.signal });
+    const detail = `${formatVersion(found.version)} (${found.path})`;
+    if (found.can('plainLayers')) return { name: 'smolvm', status: 'ok', detail };
     return {
       name: 'smolvm',
       status: 'warning',
@@ -66,9 +69,19 @@ async function virtualisation(): Promise<Check> {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') {
-      return { name, status: 'failed', detail: 'no /dev/kvm', hint: 'use a machine with virtualisation switched on, or claude-bottle pack --format oci' };
+      return {
+        name,
+        status: 'failed',
+        detail: 'no /dev/kvm',
+        hint: 'use a machine with virtualisation switched on, or claude-bottle pack --format oci',
+      };
     }
-    return { name, status: 'failed', detail: `/dev/kvm is there, but not for you (${code ?? 'unknown'})`, hint: 'join its group and log in again: sudo usermod -aG kvm "$USER"' };
+    return {
+      name,
+      status: 'failed',
+      detail: `/dev/kvm is there, but not for you (${code ?? 'unknown'})`,
+      hint: 'join its group and log in again: sudo usermod -aG kvm "$USER"',
+    };
   }
 }
 

@@ -15,7 +15,11 @@ const marks = { ok: ['green', '✓'], warning: ['yellow', '!'], failed: ['red', 
 export async function run(argv: readonly string[], world: World): Promise<number> {
   const command = commandLine('doctor', world)
     .description('Checks that this machine has what is needed. Exit code 3 when something needed is missing.')
-    .option('--fix', 'mend what can be mended from here: leftovers of killed runs, damaged cache entries', false)
+    .option(
+      '--fix',
+      'mend what can be mended from here: leftovers of killed runs, damaged cache entries',
+      false,
+    )
     .option('--json', 'one JSON document', false);
   if (!parse(command, argv)) return 0;
   const flags = command.opts<{ fix: boolean; json: boolean }>();
@@ -53,9 +57,14 @@ async function fix(world: World): Promise<string[]> {
   const cache = await Cache.open(cachePath(world));
   const reaped = await reapLeftovers(cache.tree);
   if (reaped > 0) done.push(`removed what ${reaped} killed ${reaped === 1 ? 'run' : 'runs'} left behind`);
-  for await (const result of verifyCache(cache, new LayerStore(cache.tree.layersRoot), { fix: true, signal: world.signal })) {
+  for await (const result of verifyCache(cache, new LayerStore(cache.tree.layersRoot), {
+    fix: true,
+    signal: world.signal,
+  })) {
     if (result.removed) {
-      done.push(`removed ${result.kind === 'layer' ? `layer ${result.diffId}` : result.path}: ${result.reason ?? 'damaged'}`);
+      done.push(
+        `removed ${result.kind === 'layer' ? `layer ${result.diffId}` : result.path}: ${result.reason ?? 'damaged'}`,
+      );
     }
   }
   return done;

@@ -27,7 +27,8 @@ const failed = 4;
 const interrupted = 130;
 
 /** The hint for what is damaged in the cache or on its way into it, and is made anew. */
-const again = 'run the command again; if it persists, remove the cache entry: claude-bottle cache prune --all';
+const again =
+  'run the command again; if it persists, remove the cache entry: claude-bottle cache prune --all';
 const anotherFeeder = 'try another way out of the engine: --feeder save (or push, export)';
 
 /** Every failure in words: what happened, why, what to do. The compiler refuses a failure that is missing here. */
@@ -70,7 +71,10 @@ const words: { [F in Failure as F['tag']]: (fields: F['fields']) => Message } = 
     exitCode: failed,
   }),
   Interrupted: ({ signal }) => ({
-    what: signal === 'SIGINT' ? 'interrupted; nothing is left behind' : `stopped by ${signal}; nothing is left behind`,
+    what:
+      signal === 'SIGINT'
+        ? 'interrupted; nothing is left behind'
+        : `stopped by ${signal}; nothing is left behind`,
     exitCode: interrupted,
   }),
   LockBusy: ({ pid, waitedMs, path }) => ({
@@ -167,7 +171,11 @@ const words: { [F in Failure as F['tag']]: (fields: F['fields']) => Message } = 
     exitCode: failed,
   }),
 
-  LayerMissing: ({ diffId }) => ({ what: `layer ${diffId} is not in the cache any more`, hint: again, exitCode: failed }),
+  LayerMissing: ({ diffId }) => ({
+    what: `layer ${diffId} is not in the cache any more`,
+    hint: again,
+    exitCode: failed,
+  }),
   LayerDamaged: ({ diffId, reason }) => ({
     what: `the cached layer ${diffId} is damaged`,
     why: reason,
@@ -251,7 +259,9 @@ const words: { [F in Failure as F['tag']]: (fields: F['fields']) => Message } = 
 
   SmolvmMissing: ({ looked, configured }) => ({
     what: configured ? `there is no smolvm at ${looked}` : 'there is no smolvm on this machine',
-    why: configured ? 'CLAUDE_BOTTLE_SMOLVM names it.' : 'It boots what pack makes, and pack needs it to make it.',
+    why: configured
+      ? 'CLAUDE_BOTTLE_SMOLVM names it.'
+      : 'It boots what pack makes, and pack needs it to make it.',
     hint: 'install smolvm 1.8.1 or newer (see its documentation), or make a flattened OCI layout instead: claude-bottle pack --format oci',
     exitCode: missing,
   }),
@@ -328,17 +338,35 @@ const words: { [F in Failure as F['tag']]: (fields: F['fields']) => Message } = 
 };
 
 const packCauses: Readonly<Record<PackFailureCause, { what: string; hint: string }>> = {
-  'no-kvm': { what: 'there is no KVM here', hint: 'use a machine with virtualisation, or make an OCI layout: --format oci' },
-  'kvm-permission': { what: 'you may not use KVM', hint: 'join its group and log in again: sudo usermod -aG kvm "$USER"' },
+  'no-kvm': {
+    what: 'there is no KVM here',
+    hint: 'use a machine with virtualisation, or make an OCI layout: --format oci',
+  },
+  'kvm-permission': {
+    what: 'you may not use KVM',
+    hint: 'join its group and log in again: sudo usermod -aG kvm "$USER"',
+  },
   'no-space': {
     what: 'a disk ran full',
     hint: 'make room (claude-bottle cache prune --older-than 7d), or put the cache elsewhere: XDG_CACHE_HOME=…',
   },
-  blob: { what: 'a layer could not be fetched or unpacked', hint: 'run it again; see what the engine has: claude-bottle doctor' },
+  blob: {
+    what: 'a layer could not be fetched or unpacked',
+    hint: 'run it again; see what the engine has: claude-bottle doctor',
+  },
   auth: { what: 'the registry refused its credential', hint: 'run it again; if it persists, update smolvm' },
-  manifest: { what: 'the image could not be found in the registry', hint: 'run it again; if it persists, update smolvm' },
-  'too-large': { what: 'the image is larger than this version can pack', hint: 'update smolvm to 1.8.3 or newer, or make the image smaller' },
-  timeout: { what: 'nothing happened for too long', hint: 'run it again, on a machine with less load or a faster disk' },
+  manifest: {
+    what: 'the image could not be found in the registry',
+    hint: 'run it again; if it persists, update smolvm',
+  },
+  'too-large': {
+    what: 'the image is larger than this version can pack',
+    hint: 'update smolvm to 1.8.3 or newer, or make the image smaller',
+  },
+  timeout: {
+    what: 'nothing happened for too long',
+    hint: 'run it again, on a machine with less load or a faster disk',
+  },
   'output-name': { what: 'it refused the name of its output', hint: 'update claude-bottle' },
   unknown: { what: 'it said only this', hint: 'claude-bottle doctor' },
 };
@@ -347,7 +375,8 @@ const packCauses: Readonly<Record<PackFailureCause, { what: string; hint: string
 export function explain(error: unknown): Message {
   if (error instanceof AnyFailure && Object.hasOwn(words, error.tag)) {
     // The table is exhaustive over the tags, so the entry found by a failure's tag takes that failure's fields.
-    return words[error.tag as Failure['tag']](error.fields as never);
+    const word = words[error.tag as keyof typeof words] as (fields: object) => Message;
+    return word(error.fields);
   }
   const detail = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return { what: 'something happened that should not: a bug in claude-bottle', why: detail, exitCode: 1 };

@@ -10,19 +10,30 @@ import { OutputExists, OutputUnwritable } from './errors.ts';
  * original where the file system can, and never replaces anything.
  * @throws OutputExists, OutputUnwritable, or the reason of `signal`.
  */
-export async function copyOut(cache: Cache, path: string, output: string, signal: AbortSignal): Promise<void> {
+export async function copyOut(
+  cache: Cache,
+  path: string,
+  output: string,
+  signal: AbortSignal,
+): Promise<void> {
   await using scratch = await cache.scratch({ signal });
   const draft = join(dirname(output), `claude-bottle-${randomBytes(4).toString('hex')}.part`);
   await scratch.expect({ kind: 'directory', path: draft });
   try {
-    await cp(path, draft, { recursive: true, mode: constants.COPYFILE_FICLONE, errorOnExist: true, force: false });
+    await cp(path, draft, {
+      recursive: true,
+      mode: constants.COPYFILE_FICLONE,
+      errorOnExist: true,
+      force: false,
+    });
     signal.throwIfAborted();
     // A hard link fails where something is, which a rename of a file does not; one of a directory does.
     if ((await stat(draft)).isDirectory()) await rename(draft, output);
     else await link(draft, output);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === 'EEXIST' || code === 'ENOTEMPTY' || code === 'ENOTDIR') throw new OutputExists({ path: output });
+    if (code === 'EEXIST' || code === 'ENOTEMPTY' || code === 'ENOTDIR')
+      throw new OutputExists({ path: output });
     if (code !== undefined && /^E[A-Z]+$/.test(code)) throw new OutputUnwritable({ path: output, code });
     throw error;
   } finally {

@@ -57,7 +57,8 @@ export class PackWatcher implements Observer {
       case 'damaged':
         return this.#progress.warn(`${note.path} is damaged (${note.reason}): making it anew`);
       case 'feeder':
-        if (this.#showsTimings) this.#progress.say(`· feeder: ${note.order.join(', then ')} (${note.reason})`);
+        if (this.#showsTimings)
+          this.#progress.say(`· feeder: ${note.order.join(', then ')} (${note.reason})`);
         return undefined;
       case 'fallback': {
         const then = note.to === undefined ? '' : `; trying ${note.to}`;
@@ -75,7 +76,10 @@ export class PackWatcher implements Observer {
     if (packed.cached) this.#progress.say('✓ in the cache already');
     if (!this.#showsTimings) return;
     const total = performance.now() - this.#started;
-    const rows = [...this.timings, { phase: 'in all', ms: total }].map(({ phase, ms }) => [phase, formatDuration(ms)]);
+    const rows = [...this.timings, { phase: 'in all', ms: total }].map(({ phase, ms }) => [
+      phase,
+      formatDuration(ms),
+    ]);
     this.#terminal.stderr.write(renderTable(['phase', 'time'], rows, ['left', 'right']));
   }
 }

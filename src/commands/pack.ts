@@ -47,13 +47,15 @@ function define(world: World): Command {
     )
     .option('--output <path>', 'also copy the result there; what exists is never overwritten')
     .addOption(
-      new Option('--registry <kind>', 'where smolvm pulls from: ours, or one in a container (default: embedded)').choices([
-        'embedded',
-        'container',
-      ]),
+      new Option(
+        '--registry <kind>',
+        'where smolvm pulls from: ours, or one in a container (default: embedded)',
+      ).choices(['embedded', 'container']),
     )
     .addOption(
-      new Option('--feeder <way>', 'how layers leave the engine').choices(['auto', 'push', 'save', 'export']).default('auto'),
+      new Option('--feeder <way>', 'how layers leave the engine')
+        .choices(['auto', 'push', 'save', 'export'])
+        .default('auto'),
     )
     .option('--no-cache', "build without the engine's layer cache and convert anew")
     .option('--timings', 'what took how long, and which feeder was chosen why', false)
@@ -100,7 +102,8 @@ function requestOf(flags: PackFlags, directory: string | undefined, world: World
   const rest = { form: flags.format, registry, feeder: flags.feeder, anew: !flags.cache } as const;
   if (flags.image !== undefined) {
     const clash = ['dockerfile', 'target'] as const;
-    const other = directory ?? clash.map((name) => flags[name] && `--${name}`).find((flag) => flag !== undefined);
+    const other =
+      directory ?? clash.map((name) => flags[name] && `--${name}`).find((flag) => flag !== undefined);
     if (other !== undefined || flags.buildArg.length > 0) {
       throw usage(`--image names an image that exists, so ${other ?? '--build-arg'} has nothing to build`);
     }
@@ -129,7 +132,10 @@ function registryOf(flags: PackFlags, world: World): PackRequest['registry'] {
     throw new BadValue({ what: 'CLAUDE_BOTTLE_REGISTRY', value: named, expected: 'embedded or container' });
   }
   if (flags.format === 'oci') {
-    if (flags.registry === 'container') throw usage('an OCI layout is written without a registry, so --registry container does not go with --format oci');
+    if (flags.registry === 'container')
+      throw usage(
+        'an OCI layout is written without a registry, so --registry container does not go with --format oci',
+      );
     return 'embedded';
   }
   if (named === 'container' && flags.feeder !== 'auto') {
@@ -140,13 +146,18 @@ function registryOf(flags: PackFlags, world: World): PackRequest['registry'] {
 
 function buildArg(text: string): string {
   if (!/^[A-Za-z_][A-Za-z0-9_]*(=|$)/.test(text)) {
-    throw new BadValue({ what: '--build-arg', value: text.split('=')[0] ?? '', expected: 'NAME=VALUE, or NAME to pass on the variable' });
+    throw new BadValue({
+      what: '--build-arg',
+      value: text.split('=')[0] ?? '',
+      expected: 'NAME=VALUE, or NAME to pass on the variable',
+    });
   }
   return text;
 }
 
 function required(flag: string, value: string): string {
-  if (value.trim() === '' || value.startsWith('-')) throw new BadValue({ what: flag, value, expected: 'an image reference or id' });
+  if (value.trim() === '' || value.startsWith('-'))
+    throw new BadValue({ what: flag, value, expected: 'an image reference or id' });
   return value;
 }
 

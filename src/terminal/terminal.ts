@@ -18,13 +18,13 @@ type Environment = Readonly<Record<string, string | undefined>>;
 /** Reads the terminal of this process: NO_COLOR (no-color.org), TERM=dumb and CI are honoured. */
 export function openTerminal(environment: Environment): Terminal {
   const set = (name: string) => (environment[name] ?? '') !== '';
-  const interactive = process.stderr.isTTY === true && environment['TERM'] !== 'dumb';
+  const interactive = process.stderr.isTTY && environment['TERM'] !== 'dumb';
   return {
     stdout: process.stdout,
     stderr: process.stderr,
     animated: interactive && !set('CI'),
     colored: interactive && !set('NO_COLOR'),
-    columns: process.stderr.columns ?? 80,
+    columns: process.stderr.isTTY ? process.stderr.columns : 80,
   };
 }
 
