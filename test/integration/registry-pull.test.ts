@@ -186,9 +186,12 @@ describe('a flat image is pulled by', () => {
   });
 
   test('podman', async () => {
-    // A store of its own, so that nothing of the machine's is touched; vfs, since /tmp may be an overlay itself.
+    // A store of its own, so that nothing of the machine's is touched; vfs needs no mount.
     const store = join(root, 'podman');
-    const own = ['--root', join(store, 'root'), '--runroot', join(store, 'run'), '--storage-driver=vfs'];
+    const own = [
+      ...['--root', join(store, 'root'), '--runroot', join(store, 'run')],
+      ...['--tmpdir', join(store, 'tmp'), '--storage-driver=vfs'],
+    ];
     const podman = (...args: string[]) => must(client('podman'), [...own, ...args]);
     try {
       const quiet = ['--quiet', '--tls-verify=false', '--authfile', authFile];
@@ -200,7 +203,7 @@ describe('a flat image is pulled by', () => {
       assertSame(await contentOf(exported), containerFiles);
       await podman('rm', '--force', container);
     } finally {
-      await run(client('podman'), [...own, 'system', 'reset', '--force']);
+      await run(client('podman'), [...own, 'image', 'rm', '--all', '--force']);
     }
   });
 
