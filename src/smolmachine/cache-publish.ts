@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { open, readdir, rename, rm } from 'node:fs/promises';
+import { lstat, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 export interface Publication {
@@ -27,8 +27,9 @@ export async function putInPlace({ prepared, target, record, recordText, at }: P
   await writeSynced(newRecord, recordText, at);
   await rm(record, { force: true });
   await rm(hiddenRecord(record), { force: true });
-  // A directory cannot be renamed over a full one. In the scratch directory the old one goes even if we are killed.
-  await rename(target, replaced).catch(ignoreAbsent);
+  // A file is replaced in one step. A directory cannot be renamed over a full one, so that goes to the scratch directory
+  // first, whence it is removed even if we are killed.
+  if (await isDirectory(target)) await rename(target, replaced);
   try {
     await rename(prepared, target);
     await syncOne(dirname(target));
@@ -77,6 +78,10 @@ async function writeSynced(path: string, text: string, at: Date): Promise<void> 
   await handle.sync();
 }
 
-function ignoreAbsent(error: NodeJS.ErrnoException): void {
-  if (error.code !== 'ENOENT') throw error;
+async function isDirectory(path: string): Promise<boolean> {
+  const stats = await lstat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  });
+  return stats?.isDirectory() === true;
 }

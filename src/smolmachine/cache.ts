@@ -187,8 +187,15 @@ export class Cache {
     const record = this.recordPath(form, key);
     const hidden = hiddenRecord(record);
     return this.#writing(record, async () => {
-      await rename(record, hidden);
-      if (await this.isHeld(key)) {
+      const found = await rename(record, hidden).then(
+        () => true,
+        (error: NodeJS.ErrnoException) => {
+          if (error.code === 'ENOENT') return false;
+          throw error;
+        },
+      );
+      // Without a record nobody found the entry, so nobody can be using it.
+      if (found && (await this.isHeld(key))) {
         await rename(hidden, record);
         return false;
       }

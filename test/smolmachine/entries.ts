@@ -27,6 +27,8 @@ export function recordOf(name: string, layers: readonly string[] = [`${name} lay
 export interface Made {
   readonly layers?: readonly string[];
   readonly artifact?: ArtifactOptions;
+  /** Digest of the image's config, in the artifact and in the record. */
+  readonly config?: Digest;
 }
 
 /** Publishes an artifact the way a maker does: prepared in a scratch directory, under the key's lock. */
@@ -35,9 +37,10 @@ export async function publishArtifact(cache: Cache, name: string, made: Made = {
   await using scratch = await cache.scratch();
   await using _lock = await cache.lock(key);
   const prepared = scratch.file('stub.smolmachine');
-  const bytes = artifactFile(made.artifact);
+  const { config = configDigest } = made;
+  const bytes = artifactFile({ ...made.artifact, manifest: { digest: config, ...made.artifact?.manifest } });
   await writeFile(prepared, bytes);
-  const record = { ...recordOf(name, made.layers), sha256: sha256Of(bytes) };
+  const record = { ...recordOf(name, made.layers), configDigest: config, sha256: sha256Of(bytes) };
   return await cache.publish('smolmachine', key, prepared, record);
 }
 
