@@ -107,17 +107,18 @@ export class EmbeddedRegistry implements AsyncDisposable {
   /** Accepts a push until the receiver is disposed of. One at a time. */
   receive(options: ReceiveOptions): Receiver {
     if (this.#receiver !== undefined) throw new Error('another push is being received');
-    this.#receiver = new PushReceiver({
+    const receiver = new PushReceiver({
       ...this.#name,
       reference: this.reference,
       store: options.store,
       scratch: options.scratch,
       onBytes: options.onBytes,
       onClose: () => {
-        this.#receiver = undefined;
+        if (this.#receiver === receiver) this.#receiver = undefined;
       },
     });
-    return this.#receiver;
+    this.#receiver = receiver;
+    return receiver;
   }
 
   /** What went wrong on our side first, a layer that could not be read for one. The client saw a broken transfer. */

@@ -99,7 +99,7 @@ describe('a bad push', () => {
       await until(async () => (await bench.ask(location)).code === 'BLOB_UPLOAD_UNKNOWN');
       assert.deepEqual(await bench.store.list(), []);
       await bench.push(gz);
-      assert.equal(bench.receiver.failure, undefined);
+      assert.deepEqual([bench.receiver.failure, bench.registry.failure], [undefined, undefined]);
     }
   });
 
@@ -202,6 +202,12 @@ describe('who may write', () => {
     await bench.receiver[Symbol.asyncDispose]();
     await using again = bench.registry.receive({ store, scratch });
     assert.notEqual(again.writer.password, bench.receiver.writer.password);
+    await bench.receiver[Symbol.asyncDispose]();
+    assert.equal(
+      (await bench.ask('/v2/', { as: again.writer })).status,
+      200,
+      'the old one is not its business',
+    );
   });
 
   test('disposing of the registry in the middle of a push leaves nothing, on the port or on disk', async () => {
