@@ -79,6 +79,8 @@ export function flatImageOf(layer: Blob, settings: object = {}): FlatImage {
     configDigest: sha256(config),
     layer,
     layerMediaType,
+    plainSize: layer.size,
+    plainSize: layer.size,
     [Symbol.asyncDispose]: async () => undefined,
   };
 }
