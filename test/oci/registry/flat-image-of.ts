@@ -80,7 +80,6 @@ export function flatImageOf(layer: Blob, settings: object = {}): FlatImage {
     layer,
     layerMediaType,
     plainSize: layer.size,
-    plainSize: layer.size,
     [Symbol.asyncDispose]: async () => undefined,
   };
 }
