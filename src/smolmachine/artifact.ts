@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { type ArtifactDamage, ArtifactDamaged, ArtifactMismatch } from './errors.ts';
 
 /** Bytes of the footer, which ends the file (smolvm v1.9.3, crates/smolvm-pack/src/format.rs FOOTER_SIZE). */
-export const footerBytes = 64;
+const footerBytes = 64;
 const magic = Buffer.from('SMOLPACK', 'latin1');
 /** Written as 1 by every release; 2 and 3 have the same layout (format.rs SUPPORTED_READ_VERSIONS). */
 const versions: ReadonlySet<number> = new Set([1, 2, 3]);
@@ -13,7 +13,7 @@ const maxManifestBytes = 16 * 1024 * 1024;
 const Asset = z.object({ path: z.string(), size: z.number().int().nonnegative() });
 
 /** What we rely on of smolvm's manifest (format.rs PackManifest); keys of later versions are let through. */
-export const ArtifactManifest = z.object({
+const ArtifactManifest = z.object({
   mode: z.enum(['container', 'vm']).default('container'),
   /** The reference that smolvm was told to pull. */
   image: z.string(),
