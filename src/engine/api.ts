@@ -14,7 +14,11 @@ export interface ApiOptions {
  * newest, and none refuses us for being too old or too new.
  * @returns the answer with its body unread, whatever its status.
  */
-export function apiRequest(socketPath: string, path: string, options: ApiOptions = {}): Promise<IncomingMessage> {
+export function apiRequest(
+  socketPath: string,
+  path: string,
+  options: ApiOptions = {},
+): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     options.signal?.throwIfAborted();
     const call = request({
@@ -29,7 +33,10 @@ export function apiRequest(socketPath: string, path: string, options: ApiOptions
     const timer =
       options.timeoutMs === undefined
         ? undefined
-        : setTimeout(() => call.destroy(new Error(`no answer in ${options.timeoutMs} ms`)), options.timeoutMs);
+        : setTimeout(
+            () => call.destroy(new Error(`no answer in ${options.timeoutMs} ms`)),
+            options.timeoutMs,
+          );
     call.once('response', (response) => {
       clearTimeout(timer);
       resolve(response);

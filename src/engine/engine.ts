@@ -93,8 +93,7 @@ export class Engine {
     ]);
     const endpoint = context?.code === 0 ? parseEndpoint(context.stdout) : undefined;
     const parsed = understand(answer, command, endpoint);
-    const candidate =
-      parsed.dialect === 'podman' ? parsed.socket : endpoint?.match(/^unix:\/\/(\/.*)$/)?.[1];
+    const candidate = parsed.dialect === 'podman' ? parsed.socket : endpoint?.match(/^unix:\/\/(\/.*)$/)?.[1];
     const version = candidate === undefined ? undefined : await answersOn(candidate, options.signal);
     const socket = version === undefined || options.direct === false ? undefined : candidate;
     const info: EngineInfo =
@@ -194,7 +193,11 @@ function understand(answer: RunResult, command: string, endpoint: string | undef
   }
   const parsed = parseInfo(answer.stdout);
   if (parsed === undefined) {
-    throw new EngineAnswerUnknown({ command, request: 'info', reason: 'neither docker nor podman answers so' });
+    throw new EngineAnswerUnknown({
+      command,
+      request: 'info',
+      reason: 'neither docker nor podman answers so',
+    });
   }
   if (parsed.dialect === 'docker' && parsed.errors.length > 0) {
     const words = parsed.errors.join('\n');

@@ -3,8 +3,9 @@ import { type Digest, isDigest } from '../oci/digest.ts';
 import type { ImageConfig } from '../oci/image.ts';
 import { parseImageConfig } from '../oci/image-config.ts';
 import { type Engine, signalOf } from './engine.ts';
-import { EngineAnswerUnknown } from './errors.ts';
+import { EngineAnswerUnknown, EngineDenied, EngineUnreachable, PushFailed } from './errors.ts';
 import { type Transfer, transfer } from './transfer.ts';
+import { wordsOf } from './words.ts';
 
 /** An image as the engine describes it. */
 export interface InspectedImage {
@@ -18,6 +19,8 @@ export interface InspectedImage {
   /** Digests of the plain layer tars (diff ids), bottom first. */
   readonly layers: readonly Digest[];
   readonly config: ImageConfig;
+  /** Every tag on it. An image without one is gone once a tag that it is given is taken away again. */
+  readonly tags: readonly string[];
   /** Bytes, as the engine counts them; with the containerd store that includes the compressed blobs. */
   readonly size: number;
 }
@@ -35,6 +38,7 @@ const Inspected = z.tuple([
     Variant: z.string().nullish(),
     Created: z.string().nullish(),
     Size: z.number(),
+    RepoTags: z.array(z.string()).nullish(),
     Config: z.record(z.string(), z.unknown()).nullish(),
     RootFS: z.object({ Layers: z.array(z.string()).nullish() }).nullish(),
   }),
@@ -86,6 +90,7 @@ export async function inspectImage(
     ...(config.variant === undefined ? {} : { variant: config.variant }),
     layers: (image.RootFS?.Layers ?? []).map((layer) => digestOf(engine, layer)),
     config,
+    tags: image.RepoTags ?? [],
     size: image.Size,
   };
 }
@@ -123,11 +128,38 @@ export async function untagImage(
   options: CallOptions = {},
 ): Promise<void> {
   // `docker rmi` of the only name would remove the image with it; `--no-prune` at least keeps its parents.
-  const args = engine.dialect === 'podman' ? ['untag', reference, reference] : ['rmi', '--no-prune', reference];
+  const args =
+    engine.dialect === 'podman' ? ['untag', reference, reference] : ['rmi', '--no-prune', reference];
   const result = await engine.run(args, options);
   if (result.code === 0) return;
   const failed = engine.failure(args[0] ?? '', result, reference);
   if (failed.name !== 'ImageMissing') throw failed;
+}
+
+/**
+ * Pushes a name to the registry that the name begins with, with whatever credentials the engine's own tools find.
+ * @throws PushFailed with the engine's words; EngineUnreachable or EngineDenied.
+ */
+export async function pushImage(engine: Engine, reference: string, options: CallOptions = {}): Promise<void> {
+  // Docker takes plain HTTP from 127.0.0.0/8 by itself; podman never does.
+  const insecure = engine.dialect === 'podman' && isLoopback(reference) ? ['--tls-verify=false'] : [];
+  const result = await engine.run(['push', ...insecure, reference], options);
+  if (result.code !== 0) throw pushFailure(engine, reference, result);
+}
+
+/** What a push that ended with this stands for. */
+export function pushFailure(
+  engine: Engine,
+  reference: string,
+  result: { readonly code: number; readonly stderr: string },
+): Error {
+  const failed = engine.failure('push', result);
+  if (failed instanceof EngineUnreachable || failed instanceof EngineDenied) return failed;
+  return new PushFailed({ reference, ...wordsOf(result.stderr) });
+}
+
+function isLoopback(reference: string): boolean {
+  return /^(127\.\d+\.\d+\.\d+|localhost|\[::1\])(:\d+)?\//.test(reference);
 }
 
 /**

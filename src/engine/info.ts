@@ -39,7 +39,11 @@ const PodmanInfo = z.object({
 });
 
 export type ParsedInfo =
-  | { readonly dialect: 'docker'; readonly info: Omit<EngineInfo, 'remote'>; readonly errors: readonly string[] }
+  | {
+      readonly dialect: 'docker';
+      readonly info: Omit<EngineInfo, 'remote'>;
+      readonly errors: readonly string[];
+    }
   | { readonly dialect: 'podman'; readonly info: EngineInfo; readonly socket: string | undefined };
 
 /**

@@ -1,0 +1,57 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { Digest } from '../../oci/digest.ts';
+
+const Entry = z.object({ format: z.literal(1), image: Digest, builds: z.number().int().positive() });
+
+/** What tells one source of images from another: for a build the engine, the directory, the Dockerfile and the target. */
+export type Source = readonly string[];
+
+/** Remembers for each source which image it gave last, and how many different ones so far. Losing it costs only time. */
+export class SourceHistory {
+  readonly #root: string;
+
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  /**
+   * Notes that a source gave an image.
+   * @returns how many different images in a row it has given, this one included.
+   */
+  async note(source: Source, image: Digest): Promise<number> {
+    const path = join(this.#root, `${nameOf(source)}.json`);
+    const last = await read(path);
+    if (last?.image === image) return last.builds;
+    const entry = { format: 1, image, builds: (last?.builds ?? 0) + 1 } as const;
+    await write(path, entry).catch(() => undefined);
+    return entry.builds;
+  }
+}
+
+/** Each part is counted, so that no two sources run together. */
+function nameOf(source: Source): string {
+  const text = source.map((part) => `${part.length}:${part}`).join('');
+  return createHash('sha256').update(text).digest('hex').slice(0, 32);
+}
+
+async function read(path: string): Promise<z.infer<typeof Entry> | undefined> {
+  try {
+    return Entry.parse(JSON.parse(await readFile(path, 'utf8')));
+  } catch {
+    return undefined;
+  }
+}
+
+async function write(path: string, entry: z.infer<typeof Entry>): Promise<void> {
+  await mkdir(join(path, '..'), { recursive: true, mode: 0o700 });
+  const temporary = `${path}.${process.pid}-${randomBytes(4).toString('hex')}`;
+  try {
+    await writeFile(temporary, JSON.stringify(entry), { mode: 0o600 });
+    await rename(temporary, path);
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
