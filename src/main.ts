@@ -9,7 +9,10 @@ const commands: Readonly<Record<string, { summary: string; load: () => Promise<C
     load: () => import('./commands/pack.ts'),
   },
   cache: { summary: 'list, prune and verify what pack has kept', load: () => import('./commands/cache.ts') },
-  doctor: { summary: 'check that this machine has what is needed', load: () => import('./commands/doctor.ts') },
+  doctor: {
+    summary: 'check that this machine has what is needed',
+    load: () => import('./commands/doctor.ts'),
+  },
 };
 
 interface Command {
@@ -27,7 +30,11 @@ export async function main(argv: readonly string[]): Promise<void> {
   // A reader that has seen enough (`| head`) is no failure of ours.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
   try {
-    process.exitCode = await dispatch(argv, { terminal, environment: process.env, signal: interruption.signal });
+    process.exitCode = await dispatch(argv, {
+      terminal,
+      environment: process.env,
+      signal: interruption.signal,
+    });
   } catch (error) {
     const [{ explain }, { printMessage }] = await Promise.all([
       import('./commands/failures.ts'),

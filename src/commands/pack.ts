@@ -116,7 +116,7 @@ function requestOf(flags: PackFlags, directory: string | undefined, world: World
       kind: 'build',
       build: {
         context,
-        buildArgs: flags.buildArg.map(buildArg),
+        buildArgs: flags.buildArg.map((text) => buildArg(text, world)),
         noCache: !flags.cache,
         tag: nonEmpty(world.environment.CLAUDE_BOTTLE_IMAGE) ?? 'claude-bottle:latest',
         ...(flags.dockerfile === undefined ? {} : { dockerfile: resolve(flags.dockerfile) }),
@@ -144,15 +144,14 @@ function registryOf(flags: PackFlags, world: World): PackRequest['registry'] {
   return named;
 }
 
-function buildArg(text: string): string {
-  if (!/^[A-Za-z_][A-Za-z0-9_]*(=|$)/.test(text)) {
-    throw new BadValue({
-      what: '--build-arg',
-      value: text.split('=')[0] ?? '',
-      expected: 'NAME=VALUE, or NAME to pass on the variable',
-    });
-  }
-  return text;
+/** `NAME=VALUE`, or `NAME` for the value that the variable of that name has. */
+function buildArg(text: string, { environment }: World): { name: string; value: string } {
+  const [, name, given] = /^([A-Za-z_][A-Za-z0-9_]*)(?:=(.*))?$/s.exec(text) ?? [];
+  const value = given ?? environment[name ?? ''];
+  if (name !== undefined && value !== undefined) return { name, value };
+  // What stands behind the first "=" may be anything, so it is not repeated.
+  const said = text.split('=', 1)[0] ?? '';
+  throw new BadValue({ what: '--build-arg', value: said, expected: 'NAME=VALUE, or the NAME of a variable that is set' });
 }
 
 function required(flag: string, value: string): string {

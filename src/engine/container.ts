@@ -1,3 +1,4 @@
+import { open, rm } from 'node:fs/promises';
 import { type Engine, signalOf } from './engine.ts';
 import { type Transfer, transfer } from './transfer.ts';
 
@@ -46,23 +47,54 @@ export async function removeContainer(engine: Engine, name: string): Promise<boo
 const absent = /no such container|no container with name or id/i;
 const removeMs = 60_000;
 
+export interface ExportOptions {
+  /** A path for a file of the whole tar, in case the engine can only write to one. Gone with the transfer. */
+  readonly spool: string;
+  readonly signal?: AbortSignal;
+}
+
 /**
  * The file system of a container as one tar.
  * @throws EngineCommandFailed, when called or by `finish`.
  */
-export function exportContainer(
+export async function exportContainer(
   engine: Engine,
   name: string,
-  options: { readonly signal?: AbortSignal } = {},
+  { spool, signal }: ExportOptions,
 ): Promise<Transfer> {
-  return transfer(
-    engine,
-    {
-      request: 'export',
-      subject: name,
-      path: `/containers/${name}/export`,
-      args: ['export', name],
+  const what = {
+    request: 'export',
+    subject: name,
+    path: `/containers/${name}/export`,
+    args: ['export', name],
+  };
+  // Podman opens its standard output anew by name (cmd/podman/containers/export.go), which the socket that Node gives
+  // a child in place of a pipe does not allow.
+  if (engine.dialect === 'podman' && engine.socket === undefined) {
+    try {
+      await engine.succeed('export', ['export', `--output=${spool}`, name], {
+        subject: name,
+        ...signalOf(signal),
+      });
+      return await fromFile(spool);
+    } catch (error) {
+      await rm(spool, { force: true });
+      throw error;
+    }
+  }
+  return transfer(engine, what, signalOf(signal));
+}
+
+async function fromFile(path: string): Promise<Transfer> {
+  const file = await open(path, 'r');
+  const bytes = file.createReadStream({ highWaterMark: 1024 * 1024 });
+  return {
+    bytes,
+    finish: () => Promise.resolve(),
+    async [Symbol.asyncDispose]() {
+      bytes.destroy();
+      await file.close();
+      await rm(path, { force: true });
     },
-    options,
-  );
+  };
 }

@@ -50,6 +50,7 @@ export async function openFlatImage(
     configDigest,
     layer,
     layerMediaType,
+    plainSize: plain.size,
     [Symbol.asyncDispose]: () => open.disposeAsync(),
   };
 }

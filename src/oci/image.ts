@@ -52,4 +52,6 @@ export interface FlatImage extends AsyncDisposable {
   readonly configDigest: Digest;
   readonly layer: Blob;
   readonly layerMediaType: string;
+  /** Bytes of the layer's tar, also where the layer is compressed. */
+  readonly plainSize: number;
 }

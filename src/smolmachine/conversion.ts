@@ -25,15 +25,7 @@ export interface PackRequest {
 
 /** The steps that can be told apart from outside. */
 export type StepName =
-  | 'build'
-  | 'inspect'
-  | 'feed'
-  | 'flatten'
-  | 'registry'
-  | 'push'
-  | 'pack'
-  | 'layout'
-  | 'verify';
+  'build' | 'inspect' | 'feed' | 'flatten' | 'registry' | 'push' | 'pack' | 'layout' | 'verify';
 
 /** What a running step tells of itself. Figures are totals so far, in bytes. */
 export type StepReport = (status: {
@@ -86,4 +78,3 @@ export interface Converted {
   readonly path: string;
   readonly record: Omit<NewEntry, 'image' | 'platform'>;
 }
-

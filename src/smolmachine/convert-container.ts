@@ -1,5 +1,5 @@
 import { ContainerRegistry } from '../engine/container-registry.ts';
-import { pushImage, tagImage, untagImage } from '../engine/image.ts';
+import { Digest } from '../oci/digest.ts';
 import type { Conversion, Converted } from './conversion.ts';
 import { packVerified } from './pack-artifact.ts';
 
@@ -12,20 +12,16 @@ export async function convertThroughContainer(conversion: Conversion): Promise<C
   await using registry = await observer.step('registry', () =>
     ContainerRegistry.start(engine, { scratch, signal }),
   );
-  const reference = `127.0.0.1:${registry.port}/${conversion.repository}:${conversion.tag}`;
-  await observer.step('push', async () => {
-    await scratch.expect({ kind: 'tag', engine: engine.address, reference });
-    await tagImage(engine, image.id, reference, { signal });
-    try {
-      await pushImage(engine, reference, { signal });
-    } finally {
-      await untagImage(engine, reference);
-    }
-  });
+  const reference = await observer.step('push', () => registry.push(image.id, conversion.tag));
   if (image.layers.length > 1) observer.note({ kind: 'merged-layers', layers: image.layers.length });
   const { path, artifact, smolvmVersion } = await packVerified(conversion, { reference });
   return {
     path,
-    record: { configDigest: artifact.manifest.digest, layers: [], smolvmVersion, sha256: artifact.sha256 },
+    record: {
+      configDigest: Digest.parse(artifact.manifest.digest),
+      layers: [],
+      smolvmVersion,
+      sha256: artifact.sha256,
+    },
   };
 }

@@ -1,4 +1,3 @@
-import { mkdir } from 'node:fs/promises';
 import { openFlatImage } from '../oci/flat-image.ts';
 import type { FlatImage } from '../oci/image.ts';
 import { LayerStore } from '../oci/layer-store.ts';
@@ -21,10 +20,15 @@ export async function convertThroughEmbedded(conversion: Conversion): Promise<Co
     const smolvm = await conversion.smolvm;
     // Compressing takes longer than it saves on loopback, so only for a smolvm that cannot do without.
     const compression = smolvm === undefined || smolvm.can('plainLayers') ? 'none' : 'gzip';
-    await using flat = await observer.step('flatten', () =>
-      openFlatImage(image, store, { compression, scratch: scratch.path, signal }),
-    );
-    const made = request.form === 'oci' ? await layOut(conversion, flat) : await serveToSmolvm(conversion, flat);
+    await using flat = await observer.step('flatten', (report) => {
+      let bytes = 0;
+      const onBytes = (count: number) => report({ bytes: (bytes += count) });
+      return openFlatImage(image, store, { compression, scratch: scratch.path, signal, onBytes });
+    });
+    // An exported file system is nobody else's layer. It is open, so it lasts as long as it is read.
+    if (feeder === 'export') for (const layer of image.layers) await store.remove(layer);
+    const made =
+      request.form === 'oci' ? await layOut(conversion, flat) : await serveToSmolvm(conversion, flat);
     return {
       path: made.path,
       record: {
@@ -34,7 +38,7 @@ export async function convertThroughEmbedded(conversion: Conversion): Promise<Co
         layerDigest: flat.layer.digest,
         layers: feeder === 'export' ? [] : [...image.layers],
         ...(feeder === 'known' ? {} : { feeder }),
-        sizes: { image: flat.layer.size },
+        sizes: { image: flat.plainSize },
       },
     };
   } catch (error) {
@@ -43,13 +47,19 @@ export async function convertThroughEmbedded(conversion: Conversion): Promise<Co
 }
 
 async function serveToSmolvm(conversion: Conversion, flat: FlatImage) {
-  await using registry = await EmbeddedRegistry.start({ repository: conversion.repository, tag: conversion.tag });
-  registry.publish(flat);
+  await using registry = await EmbeddedRegistry.start({
+    repository: conversion.repository,
+    tag: conversion.tag,
+  });
+  let served = 0;
+  let tell: ((bytes: number, totalBytes: number) => void) | undefined;
+  registry.publish(flat, { onBytes: (count) => tell?.((served += count), flat.layer.size) });
   try {
     const { path, artifact, smolvmVersion } = await packVerified(conversion, {
       reference: registry.reference,
       registry: { host: registry.host, ...registry.reader },
-      layerBytes: flat.layer.size,
+      layerBytes: flat.plainSize,
+      onServed: (listener) => (tell = listener),
       configDigest: flat.configDigest,
     });
     return { path, record: { smolvmVersion, sha256: artifact.sha256 } };
@@ -61,7 +71,6 @@ async function serveToSmolvm(conversion: Conversion, flat: FlatImage) {
 
 async function layOut({ scratch, observer, image }: Conversion, flat: FlatImage) {
   const path = scratch.file('layout');
-  await mkdir(path, { mode: 0o700 });
   await observer.step('layout', (report) => {
     let bytes = 0;
     return writeLayout(flat, path, {

@@ -3,15 +3,18 @@ import type { Credential } from '../oci/registry/credential.ts';
 import { packCreate } from '../smolvm/pack.ts';
 import { formatVersion } from '../smolvm/version.ts';
 import { type VerifiedArtifact, verifyArtifact } from './artifact-verify.ts';
-
+import type { Conversion } from './conversion.ts';
+import { hostPlatform } from './platform.ts';
 import { asNoSpace } from './space.ts';
 
 /** What smolvm is to pull, and what must come out. */
 export interface Pullable {
   readonly reference: string;
   readonly registry?: Credential & { readonly host: string };
-  /** Bytes of the largest layer. */
+  /** Bytes of the largest layer, unpacked. */
   readonly layerBytes?: number;
+  /** Told a listener, it tells that listener how many bytes of how many smolvm has fetched so far. */
+  readonly onServed?: (listener: (bytes: number, totalBytes: number) => void) => void;
   /** Digest of the configuration that the artifact must name. */
   readonly configDigest?: Digest;
 }
@@ -23,17 +26,18 @@ export async function packVerified(
 ): Promise<{ path: string; artifact: VerifiedArtifact; smolvmVersion: string }> {
   if (finding === undefined) throw new TypeError('packing needs smolvm');
   const smolvm = await finding;
-  const { configDigest, ...image } = pullable;
+  const { configDigest, onServed, ...image } = pullable;
   try {
-    const { artifact: path } = await observer.step('pack', (report) =>
-      packCreate(smolvm, {
+    const { artifact: path } = await observer.step('pack', (report) => {
+      onServed?.((bytes, totalBytes) => report({ bytes, totalBytes }));
+      return packCreate(smolvm, {
         ...image,
         stub: scratch.file('stub'),
         scratch,
         signal,
         onProgress: (progress) => report({ pack: progress }),
-      }),
-    );
+      });
+    });
     const artifact = await observer.step('verify', (report) => {
       let bytes = 0;
       return verifyArtifact(path, {

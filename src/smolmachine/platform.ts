@@ -16,4 +16,3 @@ export function requireOurPlatform(image: InspectedImage): void {
   if (platformOf(image) === hostPlatform()) return;
   throw new PlatformMismatch({ reference: image.reference, image: platformOf(image), host: hostPlatform() });
 }
-

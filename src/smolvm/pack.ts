@@ -1,5 +1,6 @@
 import { mkdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { DeadlineExceeded } from '../process/errors.ts';
 import { ownerOf } from '../process/owner.ts';
 import { type RunResult, run } from '../process/run.ts';
@@ -32,6 +33,8 @@ export interface PackOptions {
 }
 
 const defaultDeadlineMs = 60 * 60 * 1000;
+/** How often a machine that is about to appear is looked for. */
+const lookoutMs = 50;
 const passwordVariable = 'CLAUDE_BOTTLE_REGISTRY_PASSWORD';
 
 /**
@@ -100,7 +103,7 @@ async function create(smolvm: Smolvm, options: PackOptions): Promise<RunResult> 
       onLine: (line) => {
         const progress = readProgress(line);
         if (progress === undefined) return;
-        if (progress.phase === 'pulling') journal.machineRuns();
+        if (progress.phase === 'starting') journal.machineStarts();
         options.onProgress?.(progress);
       },
     });
@@ -114,6 +117,7 @@ class Journal {
   readonly #scratch: Scratch;
   readonly #place: WorkPlace;
   #machines: Promise<void> | undefined;
+  readonly #ended = new AbortController();
   #error: unknown;
 
   constructor(scratch: Scratch, place: WorkPlace) {
@@ -136,20 +140,24 @@ class Journal {
     }
   }
 
-  /** smolvm pulls with a running VM, so from the first word about the pull on there is one. */
-  machineRuns(): void {
+  /** Looks out for the VM from now on. Between its start and our finding it, only its directory is known. */
+  machineStarts(): void {
     this.#machines ??= this.#noteMachines().catch(() => undefined);
   }
 
-  /** Waits for what is being written. @throws what kept the child from being journalled. */
+  /** Stops looking, waits for what is being written. @throws what kept the child from being journalled. */
   async settled(): Promise<void> {
+    this.#ended.abort();
     await this.#machines;
     if (this.#error !== undefined) throw this.#error;
   }
 
   async #noteMachines(): Promise<void> {
-    for (const owner of await machinesBelow(this.#place.path)) {
-      await this.#scratch.expect({ kind: 'process-group', owner });
+    while (!this.#ended.signal.aborted) {
+      const machines = await machinesBelow(this.#place.path);
+      for (const owner of machines) await this.#scratch.expect({ kind: 'process-group', owner });
+      if (machines.length > 0) return;
+      await sleep(lookoutMs, undefined, { signal: this.#ended.signal });
     }
   }
 }

@@ -8,6 +8,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { run } from '../../src/process/run.ts';
 import { Bench } from './harness.ts';
 
+const bridge = 'cb-faults0';
+
 /** A dockerd of its own, so that killing it hurts nobody else. */
 class OwnEngine implements AsyncDisposable {
   readonly host: string;
@@ -22,6 +24,7 @@ class OwnEngine implements AsyncDisposable {
   async start(): Promise<void> {
     const at = (name: string) => join(this.#folder, name);
     await mkdir(this.#folder, { recursive: true });
+    await run('ip', ['link', 'add', 'name', bridge, 'type', 'bridge']);
     this.#daemon = spawn(
       'dockerd',
       [
@@ -29,7 +32,8 @@ class OwnEngine implements AsyncDisposable {
         `--exec-root=${at('exec')}`,
         `--pidfile=${at('pid')}`,
         `--host=${this.host}`,
-        '--bridge=none',
+        // Told to use no bridge, it would remove the machine's docker0.
+        `--bridge=${bridge}`,
         '--iptables=false',
       ],
       { stdio: 'ignore' },

@@ -19,7 +19,7 @@ export const exportFeeder: Feeder = {
     try {
       await createContainer(engine, { image: image.id, name, ...signalOf(signal) });
       const layer = await receive(
-        await exportContainer(engine, name, signalOf(signal)),
+        await exportContainer(engine, name, { spool: scratch.file(`${name}.tar`), ...signalOf(signal) }),
         (bytes) => store.ingest(bytes, { scratch: scratch.path, ...signalOf(signal) }),
         onBytes,
       );

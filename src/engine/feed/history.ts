@@ -12,9 +12,12 @@ export type Source = readonly string[];
 /** Remembers for each source which image it gave last, and how many different ones so far. Losing it costs only time. */
 export class SourceHistory {
   readonly #root: string;
+  readonly #scratch: string;
 
-  constructor(root: string) {
+  /** @param scratch a directory on the same file system, for a file on its way. */
+  constructor(root: string, scratch: string) {
     this.#root = root;
+    this.#scratch = scratch;
   }
 
   /**
@@ -26,7 +29,7 @@ export class SourceHistory {
     const last = await read(path);
     if (last?.image === image) return last.builds;
     const entry = { format: 1, image, builds: (last?.builds ?? 0) + 1 } as const;
-    await write(path, entry).catch(() => undefined);
+    await write(path, this.#scratch, entry).catch(() => undefined);
     return entry.builds;
   }
 }
@@ -45,9 +48,9 @@ async function read(path: string): Promise<z.infer<typeof Entry> | undefined> {
   }
 }
 
-async function write(path: string, entry: z.infer<typeof Entry>): Promise<void> {
+async function write(path: string, scratch: string, entry: z.infer<typeof Entry>): Promise<void> {
   await mkdir(join(path, '..'), { recursive: true, mode: 0o700 });
-  const temporary = `${path}.${process.pid}-${randomBytes(4).toString('hex')}`;
+  const temporary = join(scratch, `history-${randomBytes(4).toString('hex')}`);
   try {
     await writeFile(temporary, JSON.stringify(entry), { mode: 0o600 });
     await rename(temporary, path);
