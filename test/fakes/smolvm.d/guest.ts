@@ -117,7 +117,8 @@ export class Guest {
     const closed = once(tar, 'close');
     const fed = await pipeline(plain, tar.stdin).then(
       () => undefined,
-      (error: unknown) => error,
+      // tar may be gone with the end of the archive, before the end of its input has been acknowledged.
+      (error: NodeJS.ErrnoException) => (isClosedPipe(error) ? undefined : error),
     );
     const [code] = (await closed) as [number | null];
     const fetched = await blob.done;
@@ -159,6 +160,10 @@ export interface Blob {
   readonly size: number;
   /** Settles when the client is done: with its words if it failed. */
   readonly done: Promise<string | undefined>;
+}
+
+function isClosedPipe({ code }: NodeJS.ErrnoException): boolean {
+  return code === 'EPIPE' || code === 'ERR_STREAM_PREMATURE_CLOSE';
 }
 
 function decompressed(from: Readable, through: NodeJS.ReadWriteStream & Readable): Readable {

@@ -189,17 +189,18 @@ function notReady(): SmolvmError {
 
 /** smolvm looks at /dev/kvm (src/platform/linux.rs); the double, which needs none, at `FAKE_SMOLVM_KVM`. */
 function checkKvm(): void {
-  switch (process.env.FAKE_SMOLVM_KVM) {
-    case 'missing':
-      throw new SmolvmError(
-        'kvm not available: KVM not available. Ensure KVM kernel module is loaded.\n' +
-          'Try: sudo modprobe kvm && sudo modprobe kvm_intel  # (or kvm_amd)',
-      );
-    case 'denied':
-      throw new SmolvmError(
-        "kvm permission denied: Cannot access /dev/kvm (permission denied).\nAdd your user to the 'kvm' group:\n\n" +
-          'sudo usermod -aG kvm $USER\n\nThen log out and log back in for the change to take effect.',
-      );
+  const kvm = process.env.FAKE_SMOLVM_KVM;
+  if (kvm === 'missing') {
+    throw new SmolvmError(
+      'kvm not available: KVM not available. Ensure KVM kernel module is loaded.\n' +
+        'Try: sudo modprobe kvm && sudo modprobe kvm_intel  # (or kvm_amd)',
+    );
+  }
+  if (kvm === 'denied') {
+    throw new SmolvmError(
+      "kvm permission denied: Cannot access /dev/kvm (permission denied).\nAdd your user to the 'kvm' group:\n\n" +
+        'sudo usermod -aG kvm $USER\n\nThen log out and log back in for the change to take effect.',
+    );
   }
 }
 

@@ -51,7 +51,7 @@ export function parse(command: Command, args: readonly string[]): Parsed {
     } else if (arg === '--help' || arg === '-h') {
       throw new HelpAsked(helpOf(command));
     } else if (arg.startsWith('--')) {
-      const [name = '', attached] = split(arg.slice(2));
+      const [name, attached] = split(arg.slice(2));
       take(
         command,
         values,
