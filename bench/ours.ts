@@ -1,0 +1,70 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+import type { BenchEngine } from './engine.ts';
+import { type ConsumerRoot, consumerProgram, type Told } from './measure.ts';
+import { PeakMemory } from './processes.ts';
+
+export const ourProgram = fileURLToPath(new URL('../bin/claude-bottle', import.meta.url));
+
+const Document = z.object({
+  path: z.string(),
+  cached: z.boolean(),
+  feeder: z.string().optional(),
+  timings: z.array(z.object({ phase: z.string(), ms: z.number() })),
+});
+
+export interface Pack {
+  readonly cache: OurCache;
+  /** A directory to build, or an image. */
+  readonly source: readonly string[];
+  readonly feeder: 'auto' | 'push' | 'save' | 'export';
+  readonly consumer: ConsumerRoot;
+}
+
+/** A cache directory of ours, so that a run finds in it what it shall find and nothing else. */
+export class OurCache implements AsyncDisposable {
+  readonly home: string;
+
+  /** It comes into being with the first pack. */
+  constructor(directory: string, name: string) {
+    this.home = join(directory, name);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await rm(this.home, { recursive: true, force: true });
+  }
+}
+
+/** (c, d) `claude-bottle pack`, which feeds the consumer from its own registry. @throws Error unless it was `cached`. */
+export async function packOnce(
+  engine: BenchEngine,
+  { cache, source, feeder, consumer }: Pack,
+  expected: { readonly cached: boolean },
+): Promise<Told & { readonly feeder: string }> {
+  using memory = new PeakMemory();
+  const args = ['pack', ...source, '--feeder', feeder, '--json'];
+  const { stdout, stderr } = await engine.tool(ourProgram, args, {
+    env: {
+      ...consumer.env,
+      XDG_CACHE_HOME: cache.home,
+      CLAUDE_BOTTLE_SMOLVM: consumerProgram,
+      CLAUDE_BOTTLE_ENGINE: 'docker',
+      CLAUDE_BOTTLE_REGISTRY: 'embedded',
+    },
+    onStart: (pid) => memory.watch(pid),
+  });
+  const { cached, timings, ...document } = Document.parse(JSON.parse(stdout));
+  if (cached !== expected.cached) throw new Error(`expected cached to be ${expected.cached}: ${stderr}`);
+  // A fallback would be measured under the wrong name.
+  if (feeder !== 'auto' && !cached && document.feeder !== feeder) {
+    throw new Error(`${feeder} was asked for, ${document.feeder ?? 'nothing'} was used: ${stderr}`);
+  }
+  return {
+    peakBytes: memory.bytes,
+    steps: timings,
+    feeder: document.feeder ?? 'known',
+    ...(cached ? {} : { consumer: await consumer.report() }),
+  };
+}
