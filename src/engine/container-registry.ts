@@ -65,7 +65,7 @@ export class ContainerRegistry implements AsyncDisposable {
       await waitReady(engine, { ...place, port }, options);
       return new ContainerRegistry(engine, { ...place, port }, options);
     } catch (error) {
-      await removeSurely(engine, place.name, options.signal);
+      await removeContainer(engine, place.name, options);
       throw error;
     }
   }
@@ -151,7 +151,7 @@ async function waitReady(
   }
 }
 
-/** Docker's own proxy accepts before the registry does, and then hangs up: only a connection that stays counts. */
+/** Docker's own proxy takes connections from the start and hangs up on them until the registry listens: only an answer counts. */
 function accepts(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host: '127.0.0.1', port });
@@ -175,12 +175,4 @@ async function logOf(engine: Engine, name: string): Promise<string[]> {
     .split('\n')
     .filter((line) => line.trim() !== '')
     .slice(-logLines);
-}
-
-/** An interrupted `run` may be answered by the engine only after its client is gone, so one look is not enough. */
-async function removeSurely(engine: Engine, name: string, signal: AbortSignal | undefined): Promise<void> {
-  for (let tries = signal?.aborted === true ? 10 : 1; tries > 0; tries--) {
-    if (await removeContainer(engine, name)) return;
-    if (tries > 1) await sleep(100);
-  }
 }

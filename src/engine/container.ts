@@ -1,4 +1,5 @@
 import { open, rm } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Engine, signalOf } from './engine.ts';
 import { type Transfer, transfer } from './transfer.ts';
 
@@ -32,19 +33,26 @@ export async function createContainer(engine: Engine, options: CreateOptions): P
 
 /**
  * Removes a container and its anonymous volumes by force; one that is gone, or going, is no error.
- * @returns whether there was one.
+ * @param options.signal what may have interrupted its creation. The engine may then finish that only now, so one look
+ *   is not enough.
  */
-export async function removeContainer(engine: Engine, name: string): Promise<boolean> {
-  // No signal: removal is what happens after one.
-  const result = await engine.run(['rm', '--force', '--volumes', name], { deadlineMs: removeMs });
-  const said = result.stderr.trim();
-  // Docker says "No such container", newer ones with exit status 0 (docker/cli v23); podman 4.3 "no such container".
-  if (absent.test(said)) return false;
-  if (result.code === 0 || /removal of container .* is already in progress/i.test(said)) return true;
-  throw engine.failure('rm', result, name);
+export async function removeContainer(
+  engine: Engine,
+  name: string,
+  options: { readonly signal?: AbortSignal } = {},
+): Promise<void> {
+  for (let tries = options.signal?.aborted === true ? 10 : 1; tries > 0; tries--) {
+    // The signal does not reach the removal itself, which is what happens after one.
+    const result = await engine.run(['rm', '--force', '--volumes', name], { deadlineMs: removeMs });
+    // Docker from 23 on says so with exit status 0, as podman does.
+    if (!/no such container|no container with name or id/i.test(result.stderr)) {
+      if (result.code === 0 || /removal of container .* is already in progress/i.test(result.stderr)) return;
+      throw engine.failure('rm', result, name);
+    }
+    if (tries > 1) await sleep(100);
+  }
 }
 
-const absent = /no such container|no container with name or id/i;
 const removeMs = 60_000;
 
 export interface ExportOptions {
