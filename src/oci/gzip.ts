@@ -81,7 +81,7 @@ async function* blocksOf(source: Blob): AsyncGenerator<Buffer> {
   let block = Buffer.allocUnsafeSlow(blockSize);
   let filled = 0;
   for await (const chunk of source.read(0, source.size)) {
-    for (let at = 0; at < chunk.length; ) {
+    for (let at = 0; at < chunk.length;) {
       const taken = Math.min(chunk.length - at, blockSize - filled);
       chunk.copy(block, filled, at, at + taken);
       filled += taken;
@@ -106,7 +106,7 @@ class HashedFile implements ByteSource {
 
   async append(bytes: Buffer): Promise<void> {
     this.#hash.update(bytes);
-    for (let done = 0; done < bytes.length; ) {
+    for (let done = 0; done < bytes.length;) {
       const { bytesWritten } = await this.#file.write(bytes, done, bytes.length - done, this.size + done);
       done += bytesWritten;
     }
@@ -114,7 +114,7 @@ class HashedFile implements ByteSource {
   }
 
   async readInto(target: Buffer, position: number): Promise<void> {
-    for (let done = 0; done < target.length; ) {
+    for (let done = 0; done < target.length;) {
       const { bytesRead } = await this.#file.read(target, done, target.length - done, position + done);
       if (bytesRead === 0) throw new RangeError(`compressed layer ends at ${position + done}`);
       done += bytesRead;

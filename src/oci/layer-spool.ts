@@ -24,7 +24,7 @@ export class LayerSpool {
 
   /** Takes a copy of the chunk. */
   async write(chunk: Buffer): Promise<void> {
-    for (let at = 0; at < chunk.length; ) {
+    for (let at = 0; at < chunk.length;) {
       const taken = Math.min(chunk.length - at, bufferSize - this.#filled);
       chunk.copy(this.#filling, this.#filled, at, at + taken);
       this.#filled += taken;
@@ -66,7 +66,7 @@ export class LayerSpool {
   }
 
   async #writeAll(bytes: Buffer, length: number, position: number): Promise<void> {
-    for (let done = 0; done < length; ) {
+    for (let done = 0; done < length;) {
       const { bytesWritten } = await this.#file.write(bytes, done, length - done, position + done);
       done += bytesWritten;
     }

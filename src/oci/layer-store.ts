@@ -203,10 +203,12 @@ async function spool(
       layerHash.update(chunk);
       size += chunk.length;
       // Bytes that were changed on the way seldom look like a tar, but what is wrong with them is their digest.
+      if (malformed !== undefined) continue;
       try {
-        if (malformed === undefined) indexer.write(chunk);
+        indexer.write(chunk);
       } catch (error) {
         malformed = error;
+        continue;
       }
       await output.write(chunk);
     }

@@ -44,7 +44,7 @@ export class OpenLayer implements AsyncDisposable {
    * @throws LayerDamaged when the file ends before that.
    */
   async readInto(target: Buffer, position: number): Promise<void> {
-    for (let done = 0; done < target.length; ) {
+    for (let done = 0; done < target.length;) {
       const { bytesRead } = await this.#file.read(target, done, target.length - done, position + done);
       if (bytesRead === 0) throw this.#damaged('shorter than it was');
       done += bytesRead;

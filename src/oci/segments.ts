@@ -100,7 +100,7 @@ export class SegmentList {
     let spare: Buffer = end - start > length ? Buffer.allocUnsafeSlow(length) : coming;
     let filled = this.#fill(coming.subarray(0, length), start, window);
     try {
-      for (let at = start; at < end; ) {
+      for (let at = start; at < end;) {
         await filled;
         const ready = coming.subarray(0, Math.min(bufferSize, end - at));
         at += ready.length;

@@ -32,7 +32,7 @@ export interface NewNames {
  */
 export function rewriteHeaders(group: Buffer, names: NewNames): Buffer {
   const kept: PaxRecord[] = [];
-  for (let at = 0; at < group.length - blockSize; ) {
+  for (let at = 0; at < group.length - blockSize;) {
     const { type, size } = parseTarHeader(group, at, at);
     if (type === tarTypes.pax) {
       const data = group.subarray(at + blockSize, at + blockSize + size);

@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { ConfigUnreadable } from '../../src/oci/errors.ts';
+import { parseDiffIds, parseImageConfig } from '../../src/oci/image-config.ts';
+
+const diffId = `sha256:${'a'.repeat(64)}`;
+
+describe('an image config', () => {
+  test('keeps what is set', () => {
+    const config = {
+      User: '1000:1000',
+      ExposedPorts: { '80/tcp': {} },
+      Env: ['PATH=/bin'],
+      Entrypoint: ['/init'],
+      Cmd: ['sh'],
+      Volumes: { '/data': {} },
+      WorkingDir: '/work',
+      Labels: { a: '' },
+      StopSignal: 'SIGINT',
+    };
+    const source = {
+      architecture: 'arm',
+      os: 'linux',
+      variant: 'v7',
+      created: '2026-01-01T00:00:00Z',
+      config,
+    };
+    assert.deepEqual(parseImageConfig(Buffer.from(JSON.stringify({ ...source, history: [] }))), source);
+    assert.deepEqual(parseImageConfig(source), source);
+  });
+
+  test('reads null, empty and absent alike, as engines differ in what they write', () => {
+    const bare = { architecture: 'amd64', os: 'linux' };
+    const expected = { ...bare, config: {} };
+    const empty = {
+      User: '',
+      Env: [],
+      Cmd: null,
+      Entrypoint: null,
+      Labels: {},
+      Volumes: null,
+      ExposedPorts: {},
+    };
+    assert.deepEqual(parseImageConfig(bare), expected);
+    assert.deepEqual(parseImageConfig({ ...bare, variant: '', created: null, config: null }), expected);
+    assert.deepEqual(
+      parseImageConfig({ ...bare, config: { ...empty, WorkingDir: '', OnBuild: null } }),
+      expected,
+    );
+  });
+
+  test('takes ports and volumes for sets, whatever their values', () => {
+    const source = {
+      architecture: 'amd64',
+      os: 'linux',
+      config: { Volumes: { '/v': null }, ExposedPorts: { '1/tcp': [] } },
+    };
+    assert.deepEqual(parseImageConfig(source).config, {
+      Volumes: { '/v': {} },
+      ExposedPorts: { '1/tcp': {} },
+    });
+  });
+
+  test('is refused when it is no JSON or no config', () => {
+    for (const text of ['', '{', '[]', '{"os":"linux"}', '{"architecture":"","os":"linux"}']) {
+      assert.throws(() => parseImageConfig(Buffer.from(text)), ConfigUnreadable, text);
+    }
+    assert.throws(
+      () => parseImageConfig({ architecture: 'a', os: 'b', config: { Env: 'A=1' } }),
+      ConfigUnreadable,
+    );
+  });
+
+  test('names the digests of its layers', () => {
+    assert.deepEqual(parseDiffIds({ rootfs: { type: 'layers', diff_ids: [diffId, diffId] } }), [
+      diffId,
+      diffId,
+    ]);
+    assert.deepEqual(parseDiffIds({ rootfs: { type: 'layers', diff_ids: null } }), []);
+    assert.throws(
+      () => parseDiffIds({ rootfs: { type: 'layers', diff_ids: ['sha256:abc'] } }),
+      ConfigUnreadable,
+    );
+    assert.throws(() => parseDiffIds({}), ConfigUnreadable);
+  });
+});
