@@ -120,16 +120,11 @@ class Bytes {
     return part;
   }
 
-  /** Exactly `size` bytes. */
+  /** Exactly `size` bytes, copied: a chunk may be reused by its source once the next one is asked for. */
   async take(size: number): Promise<Buffer> {
-    const parts: Buffer[] = [];
-    for (let left = size; left > 0;) {
-      const part = await this.next(left);
-      parts.push(part);
-      left -= part.length;
-    }
-    const [only] = parts;
-    return only !== undefined && parts.length === 1 ? only : Buffer.concat(parts);
+    const bytes = Buffer.allocUnsafe(size);
+    for (let at = 0; at < size;) at += (await this.next(size - at)).copy(bytes, at);
+    return bytes;
   }
 
   async skip(size: number): Promise<void> {
