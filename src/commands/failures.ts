@@ -37,6 +37,7 @@ const words: { [F in Failure as F['tag']]: (fields: F['fields']) => Message } = 
   BadValue: ({ what, value, expected }) => ({
     what: `${what} cannot be ${JSON.stringify(value)}`,
     why: `It takes ${expected}.`,
+    hint: 'claude-bottle --help',
     exitCode: usage,
   }),
   OutputExists: ({ path }) => ({

@@ -10,7 +10,6 @@ import { pack } from '../smolmachine/pack.ts';
 import { findSmolvm } from '../smolvm/find.ts';
 import { BadUsage, commandLine, parse } from './command-line.ts';
 import { BadValue, OutputExists, OutputUnwritable } from './errors.ts';
-import { copyOut } from './pack-output.ts';
 import { PackWatcher } from './pack-watcher.ts';
 import { cachePath, engineCommand, nonEmpty, type World } from './world.ts';
 
@@ -90,7 +89,10 @@ export async function run(argv: readonly string[], world: World): Promise<number
   );
   watcher.finish(packed);
 
-  if (output !== undefined) await copyOut(cache, packed.entry.path, output, world.signal);
+  if (output !== undefined) {
+    const { copyOut } = await import('./pack-output.ts');
+    await copyOut(cache, packed.entry.path, output, world.signal);
+  }
   const path = output ?? packed.entry.path;
   const document = { path, cached: packed.cached, ...packed.entry.record, timings: watcher.timings };
   world.terminal.stdout.write(flags.json ? `${JSON.stringify(document, undefined, 2)}\n` : `${path}\n`);
@@ -151,7 +153,11 @@ function buildArg(text: string, { environment }: World): { name: string; value: 
   if (name !== undefined && value !== undefined) return { name, value };
   // What stands behind the first "=" may be anything, so it is not repeated.
   const said = text.split('=', 1)[0] ?? '';
-  throw new BadValue({ what: '--build-arg', value: said, expected: 'NAME=VALUE, or the NAME of a variable that is set' });
+  throw new BadValue({
+    what: '--build-arg',
+    value: said,
+    expected: 'NAME=VALUE, or the NAME of a variable that is set',
+  });
 }
 
 function required(flag: string, value: string): string {

@@ -1,9 +1,7 @@
 import { buildImage } from '../engine/build.ts';
 import { type InspectedImage, inspectImage } from '../engine/image.ts';
 import type { Scratch } from '../process/scratch.ts';
-import type { PackRequest, PackTools } from './conversion.ts';
-import { convertThroughContainer } from './convert-container.ts';
-import { convertThroughEmbedded } from './convert-embedded.ts';
+import type { Conversion, Converted, PackRequest, PackTools } from './conversion.ts';
 import { type CacheEntry, type EntryForm, keyOf } from './entry.ts';
 import { platformOf, requireOurPlatform } from './platform.ts';
 import { ensureSpace } from './space.ts';
@@ -49,7 +47,6 @@ export async function pack(request: PackRequest, tools: PackTools): Promise<Pack
     return { entry: fresh, cached: true };
 
   await ensureSpace(cache.tree.root, neededBytes(request.form, image.size), 'the conversion');
-  const convert = request.registry === 'container' ? convertThroughContainer : convertThroughEmbedded;
   const made = await convert({ ...tools, request, image, scratch, repository: 'claude-bottle', tag: key });
   const entry = await cache.publish(request.form, key, made.path, {
     ...made.record,
@@ -57,6 +54,14 @@ export async function pack(request: PackRequest, tools: PackTools): Promise<Pack
     platform: platformOf(image),
   });
   return { entry, cached: false };
+}
+
+/** What converts is loaded only now: a hit needs none of it. */
+async function convert(conversion: Conversion): Promise<Converted> {
+  if (conversion.request.registry === 'container') {
+    return (await import('./convert-container.ts')).convertThroughContainer(conversion);
+  }
+  return (await import('./convert-embedded.ts')).convertThroughEmbedded(conversion);
 }
 
 async function obtainImage(

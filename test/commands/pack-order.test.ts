@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer, type Server } from 'node:net';
+import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
@@ -18,7 +18,7 @@ let port: number;
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'pack-order-'));
-  registry = createServer((socket) => socket.end());
+  registry = createServer((_request, response) => response.end());
   await new Promise<void>((resolve) => registry.listen(0, '127.0.0.1', resolve));
   port = (registry.address() as { port: number }).port;
   const inspected = JSON.stringify([
@@ -39,7 +39,7 @@ before(async () => {
     'smolvm',
     `case "$1 $2" in
       "--version "*) echo 'smolvm 1.9.3' ;;
-      "machine create") echo 'Usage: smolvm machine create [OPTIONS]'; echo '  --from <PATH>'; echo '  --mount-socket <H:G>' ;;
+      "machine create") echo 'Usage: smolvm machine create [OPTIONS]'; echo '      --from <PATH>'; echo '      --net' ;;
       "pack create") cp "$FAKE/artifact" "$6.smolmachine" ;;
     esac`,
   );
@@ -55,8 +55,8 @@ after(async () => {
 beforeEach(() => rm(join(folder, 'cache'), { recursive: true, force: true }));
 
 test('a miss builds, inspects, starts the registry, tags, pushes, packs, and removes the registry by force', async () => {
-  const { code, stdout, calls } = await pack('--registry', 'container');
-  assert.equal(code, 0);
+  const { code, stdout, stderr, calls } = await pack('--registry', 'container');
+  assert.equal(code, 0, stderr);
   assert.equal(stdout.trim(), join(folder, `cache/claude-bottle/smolmachines/${key}.smolmachine`));
   assert.deepEqual(heavy(calls), [
     'build',
