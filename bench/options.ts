@@ -6,6 +6,7 @@ export const usage = `Usage: npm run bench -- pack|start-up [options]
 
   --runs N             how often each way is measured (pack: 3, start-up: 40)
   --quick              a small image and one run: shows that everything works, not how fast
+  --source             pack: run ours from the sources as a checkout does, not from the package that npm installs
   --engine-host ADDR   measure this engine (unix:///path, tcp://...) instead of docker's own choice
   --directory DIR      where images are written before they are built, and caches kept (default: ${tmpdir()})
   --json               one JSON document instead of tables
@@ -14,6 +15,7 @@ export const usage = `Usage: npm run bench -- pack|start-up [options]
 const Options = z.object({
   runs: z.coerce.number().int().positive().optional(),
   quick: z.boolean().default(false),
+  source: z.boolean().default(false),
   'engine-host': z.string().optional(),
   directory: z.string().default(tmpdir()),
   json: z.boolean().default(false),
@@ -27,6 +29,7 @@ export function parseOptions(args: readonly string[]): Options {
     options: {
       runs: { type: 'string' },
       quick: { type: 'boolean' },
+      source: { type: 'boolean' },
       'engine-host': { type: 'string' },
       directory: { type: 'string' },
       json: { type: 'boolean' },

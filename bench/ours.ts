@@ -1,12 +1,9 @@
 import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import type { BenchEngine } from './engine.ts';
 import { type ConsumerRoot, consumerProgram, type Told } from './measure.ts';
 import { PeakMemory } from './processes.ts';
-
-export const ourProgram = fileURLToPath(new URL('../bin/claude-bottle', import.meta.url));
 
 const Document = z.object({
   path: z.string(),
@@ -16,6 +13,8 @@ const Document = z.object({
 });
 
 export interface Pack {
+  /** Our program. */
+  readonly program: string;
   readonly cache: OurCache;
   /** A directory to build, or an image. */
   readonly source: readonly string[];
@@ -40,14 +39,16 @@ export class OurCache implements AsyncDisposable {
 /** (c, d) `claude-bottle pack`, which feeds the consumer from its own registry. @throws Error unless it was `cached`. */
 export async function packOnce(
   engine: BenchEngine,
-  { cache, source, feeder, consumer }: Pack,
+  { program, cache, source, feeder, consumer }: Pack,
   expected: { readonly cached: boolean },
 ): Promise<Told & { readonly feeder: string }> {
   using memory = new PeakMemory();
   const args = ['pack', ...source, '--feeder', feeder, '--json'];
-  const { stdout, stderr } = await engine.tool(ourProgram, args, {
+  const { stdout, stderr } = await engine.tool(program, args, {
     env: {
       ...consumer.env,
+      // The built program takes the Node on the PATH.
+      PATH: `${dirname(process.execPath)}:${process.env.PATH}`,
       XDG_CACHE_HOME: cache.home,
       CLAUDE_BOTTLE_SMOLVM: consumerProgram,
       CLAUDE_BOTTLE_ENGINE: 'docker',

@@ -6,6 +6,7 @@ export interface PackReport {
   readonly machine: string;
   readonly engine: string;
   readonly node: string;
+  readonly program: 'sources' | 'built package';
   readonly image: { readonly bytes: number; readonly layers: number };
   readonly runs: number;
   readonly quick: boolean;
@@ -79,7 +80,7 @@ export function printPackReport(report: PackReport, json: boolean): void {
   );
   const write = (text: string) => process.stdout.write(text);
   write(
-    `${report.machine}; engine ${report.engine}; Node ${report.node}\n` +
+    `${report.machine}; engine ${report.engine}; Node ${report.node}; ours: ${report.program}\n` +
       `image: ${Math.round(report.image.bytes / mega)} MB in ${report.image.layers} layers; medians of ${report.runs} run(s), in turns\n\n`,
   );
   write(

@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { availableParallelism, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { buildPackage, sourceProgram } from './built-package.ts';
 import { BenchEngine, succeed } from './engine.ts';
 import { BenchImage } from './image.ts';
 import { ConsumerRoot, type Figures, measure, type Told } from './measure.ts';
@@ -32,6 +33,7 @@ export async function benchPack(options: Options, signal: AbortSignal): Promise<
   const directory = await ownDirectory(stack, options.directory);
   const memory = await ownDirectory(stack, existsSync('/dev/shm') ? '/dev/shm' : options.directory);
 
+  const program = options.source ? sourceProgram : await buildPackage(directory, signal);
   say('making the image');
   const image = stack.use(await BenchImage.create(engine, name, directory, options.quick ? 0.14 : 1));
   const registries = stack.use(await RegistryImage.create(engine, name, directory));
@@ -67,13 +69,13 @@ export async function benchPack(options: Options, signal: AbortSignal): Promise<
       const cache = after.use(new OurCache(directory, 'cold'));
       return packOnce(
         engine,
-        { cache, source: ['--image', image.reference], feeder, consumer },
+        { program, cache, source: ['--image', image.reference], feeder, consumer },
         { cached: false },
       );
     },
   });
   const project = (consumer: ConsumerRoot, cached: boolean) =>
-    packOnce(engine, { cache: warm, source: [image.context], feeder: 'auto', consumer }, { cached });
+    packOnce(engine, { program, cache: warm, source: [image.context], feeder: 'auto', consumer }, { cached });
 
   // The life of one project under `auto`, of which the third build and those after it are (d).
   for (const [at, build] of ['first', 'second'].entries()) {
@@ -149,6 +151,7 @@ export async function benchPack(options: Options, signal: AbortSignal): Promise<
     machine: `${availableParallelism()} CPUs, ${Math.round(totalmem() / 2 ** 30)} GiB of memory`,
     engine: engine.description,
     node: process.version,
+    program: options.source ? 'sources' : 'built package',
     image: { bytes: image.bytes, layers },
     runs,
     quick: options.quick,
