@@ -9,12 +9,17 @@ import { type ByteSource, SegmentListBuilder } from './segments.ts';
 const deflate = promisify(deflateRaw);
 
 /** Input bytes compressed at a time, each by itself. Part of what fixes the output: another size, other bytes. */
-const blockSize = 1024 * 1024;
+const blockSize = 512 * 1024;
+/** Fits any compressed block, so that each comes in one piece (RFC 1951 §3.2.4: five bytes more per 64 KiB). */
+const compressedSize = blockSize + 16 * 1024;
 /** Blocks compressed at once; Node's thread pool has four threads. */
 const atOnce = 4;
 
 /** RFC 1952 §2.3: deflate, no flags, no time, fastest algorithm, unknown system: nothing that varies. */
 const head = Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255]);
+/** Every block ends on a byte, so that they can be joined. */
+const settings = { level: 1, finishFlush: constants.Z_SYNC_FLUSH, chunkSize: compressedSize };
+
 /** An empty last block (RFC 1951 §3.2.6), since no block before it knows that it is the last. */
 const lastBlock = Buffer.from([3, 0]);
 
@@ -55,13 +60,16 @@ export async function gzip(source: Blob, options: GzipOptions): Promise<Blob & A
 
 async function compress(source: Blob, output: HashedFile, signal: AbortSignal | undefined): Promise<void> {
   let checksum = 0;
+  let blocks = 0;
+  const buffers = Array.from({ length: atOnce + 1 }, () => Buffer.allocUnsafeSlow(blockSize));
   const running: Promise<Buffer>[] = [];
   await output.append(head);
   try {
-    for await (const block of blocksOf(source)) {
+    // Each buffer is free again by the time its turn comes: all but the last `atOnce` blocks are done by then.
+    for await (const block of blocksOf(source, () => buffers[blocks++ % buffers.length] ?? Buffer.alloc(0))) {
       signal?.throwIfAborted();
       checksum = crc32(block, checksum);
-      const compressed = deflate(block, { level: 1, finishFlush: constants.Z_SYNC_FLUSH });
+      const compressed = deflate(block, settings);
       // Awaited below, in order; a failure must not count as unhandled until then.
       compressed.catch(() => undefined);
       running.push(compressed);
@@ -77,18 +85,19 @@ async function compress(source: Blob, output: HashedFile, signal: AbortSignal | 
   await output.append(Buffer.concat([lastBlock, tail]));
 }
 
-async function* blocksOf(source: Blob): AsyncGenerator<Buffer> {
-  let block = Buffer.allocUnsafeSlow(blockSize);
+/** The source in blocks, each in a buffer that `next` gives. */
+async function* blocksOf(source: Blob, next: () => Buffer): AsyncGenerator<Buffer> {
+  let block = next();
   let filled = 0;
   for await (const chunk of source.read(0, source.size)) {
     for (let at = 0; at < chunk.length;) {
-      const taken = Math.min(chunk.length - at, blockSize - filled);
+      const taken = Math.min(chunk.length - at, block.length - filled);
       chunk.copy(block, filled, at, at + taken);
       filled += taken;
       at += taken;
-      if (filled < blockSize) continue;
+      if (filled < block.length) continue;
       yield block;
-      block = Buffer.allocUnsafeSlow(blockSize);
+      block = next();
       filled = 0;
     }
   }
