@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
 import fc from 'fast-check';
+import type { Digest } from '../../src/oci/digest.ts';
 import { LayerMissing, LayoutDamaged } from '../../src/oci/errors.ts';
 import { openFlatImage } from '../../src/oci/flat-image.ts';
 import { gzip } from '../../src/oci/gzip.ts';
@@ -37,7 +38,7 @@ async function withImage<T>(
   const { store, scratch } = temporary;
   const bottom = [{ path: 'a', data: Buffer.alloc(1_500_000, 'x') }, { path: 'gone' }];
   const top = [{ path: '.wh.gone' }, { path: 'b' }, { path: '.dockerenv' }];
-  const layers = [];
+  const layers: Digest[] = [];
   for (const entries of [bottom, top, top]) {
     layers.push((await store.ingest(chunked(tarOf(entries)), { scratch })).diffId);
   }
