@@ -1,5 +1,8 @@
-import { type IncomingMessage, request } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { z } from 'zod';
+
+// An `import` of it reads every export, and the one called WebSocket loads an HTTP client: 45 ms of every command.
+const { request } = process.getBuiltinModule('node:http');
 
 export interface ApiOptions {
   readonly method?: 'GET' | 'POST';

@@ -91,8 +91,10 @@ function argumentsOf(options: BuildOptions, dockerfile: string, idFile: string):
 async function idOf(engine: Engine, idFile: string, options: BuildOptions): Promise<Digest> {
   const written = (await readFile(idFile, 'utf8').catch(() => '')).trim();
   const id = /^[0-9a-f]{64}$/.test(written) ? `sha256:${written}` : written;
-  if (isDigest(id) && (await imageExists(engine, id, signalOf(options.signal)))) return id;
-  return imageId(engine, options.tag, signalOf(options.signal));
+  const { store } = await engine.info();
+  const call = signalOf(options.signal);
+  if (isDigest(id) && (store !== 'containerd' || (await imageExists(engine, id, call)))) return id;
+  return imageId(engine, options.tag, call);
 }
 
 async function requireDockerfile({ context, dockerfile }: BuildSource): Promise<string> {

@@ -162,9 +162,21 @@ describe('a build', () => {
     assert.equal(await buildImage(engine, { context: path, tag: 'x:1', scratch: fake.scratch }), id);
   });
 
-  test('gives the id behind the tag where the engine does not know the written one', async () => {
-    await using fake = await fakeEngine(`${writesId(id)}
+  test('gives the id behind the tag where the containerd store does not know the written one', async () => {
+    const info = JSON.stringify({
+      ServerVersion: '28.5.2',
+      Driver: 'overlayfs',
+      DriverStatus: [['driver-type', 'io.containerd.snapshotter.v1']],
+    });
+    await using fake = await fakeEngine(`${writesId(id)} info\\ *) echo '${info}' ;;
       image\\ inspect\\ *${id}) echo 'Error: No such image' >&2; exit 1 ;; image\\ inspect\\ *) echo ${other} ;;`);
+    const path = await context(fake.directory);
+    const engine = await fake.connect();
+    assert.equal(await buildImage(engine, { context: path, tag: 'x:1', scratch: fake.scratch }), other);
+  });
+
+  test('gives the id behind the tag where the builder wrote none', async () => {
+    await using fake = await fakeEngine(`image\\ inspect\\ *) echo ${other} ;;`);
     const path = await context(fake.directory);
     const engine = await fake.connect();
     assert.equal(await buildImage(engine, { context: path, tag: 'x:1', scratch: fake.scratch }), other);
