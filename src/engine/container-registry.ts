@@ -11,7 +11,7 @@ import {
   RegistryNotReady,
   RegistryNotStarted,
 } from './errors.ts';
-import { imageExists, pushImage, tagImage, untagImage } from './image.ts';
+import { type InspectedImage, imageExists, pushImage, underName } from './image.ts';
 import { plainWords, wordsOf } from './words.ts';
 
 /** `registry:2.8.3`, by the digest of its manifest list. */
@@ -75,16 +75,11 @@ export class ContainerRegistry implements AsyncDisposable {
    * @returns the reference to pull.
    * @throws PushFailed
    */
-  async push(image: string, tag: string): Promise<string> {
+  async push(image: Pick<InspectedImage, 'id' | 'tags'>, tag: string): Promise<string> {
     const reference = `127.0.0.1:${this.port}/claude-bottle:${tag}`;
     const { scratch, signal } = this.#options;
-    await scratch.expect({ kind: 'tag', engine: this.#engine.address, reference });
-    try {
-      await tagImage(this.#engine, image, reference, signalOf(signal));
-      await pushImage(this.#engine, reference, signalOf(signal));
-    } finally {
-      await untagImage(this.#engine, reference);
-    }
+    const call = { scratch, ...signalOf(signal) };
+    await underName(this.#engine, image, reference, call, () => pushImage(this.#engine, reference, call));
     return reference;
   }
 

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { type Digest, isDigest } from '../oci/digest.ts';
 import type { ImageConfig } from '../oci/image.ts';
 import { parseImageConfig } from '../oci/image-config.ts';
+import type { Scratch } from '../process/scratch.ts';
 import { type Engine, signalOf } from './engine.ts';
 import { EngineAnswerUnknown, EngineDenied, EngineUnreachable, PushFailed } from './errors.ts';
 import { type Transfer, transfer } from './transfer.ts';
@@ -116,6 +117,29 @@ export async function tagImage(
   options: CallOptions = {},
 ): Promise<void> {
   await engine.succeed('tag', ['tag', source, target], { subject: source, ...signalOf(options.signal) });
+}
+
+/**
+ * Gives an image a name, does something with it, and takes the name away again.
+ * @throws PushFailed when the image has no other name: Docker removes an image together with its last one.
+ */
+export async function underName<T>(
+  engine: Engine,
+  image: Pick<InspectedImage, 'id' | 'tags'>,
+  name: string,
+  options: CallOptions & { readonly scratch: Scratch },
+  work: () => Promise<T>,
+): Promise<T> {
+  if (image.tags.length === 0) {
+    throw new PushFailed({ reference: name, words: `${image.id} has no name of its own, and would be lost` });
+  }
+  await options.scratch.expect({ kind: 'tag', engine: engine.address, reference: name });
+  try {
+    await tagImage(engine, image.id, name, options);
+    return await work();
+  } finally {
+    await untagImage(engine, name);
+  }
 }
 
 /**

@@ -69,6 +69,9 @@ async function overSocket(
 
 function throughCli(engine: Engine, what: TransferRequest, options: TransferOptions): Transfer {
   const child = engine.stream(what.args, signalOf(options.signal));
+  // Node throws away what a child wrote that ends before anybody reads (lib/child_process.js, flushStdio), unless
+  // somebody waits for it to be readable.
+  child.stdout.on('readable', () => undefined);
   return {
     bytes: child.stdout,
     async finish() {

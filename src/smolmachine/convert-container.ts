@@ -12,7 +12,7 @@ export async function convertThroughContainer(conversion: Conversion): Promise<C
   await using registry = await observer.step('registry', () =>
     ContainerRegistry.start(engine, { scratch, signal }),
   );
-  const reference = await observer.step('push', () => registry.push(image.id, conversion.tag));
+  const reference = await observer.step('push', () => registry.push(image, conversion.tag));
   if (image.layers.length > 1) observer.note({ kind: 'merged-layers', layers: image.layers.length });
   const { path, artifact, smolvmVersion } = await packVerified(conversion, { reference });
   return {

@@ -22,7 +22,15 @@ before(async () => {
   await new Promise<void>((resolve) => registry.listen(0, '127.0.0.1', resolve));
   port = (registry.address() as { port: number }).port;
   const inspected = JSON.stringify([
-    { Id: id, Architecture: 'amd64', Os: 'linux', Size: 1000, Config: {}, RootFS: { Layers: [id] } },
+    {
+      Id: id,
+      Architecture: 'amd64',
+      Os: 'linux',
+      Size: 1000,
+      Config: {},
+      RootFS: { Layers: [id] },
+      RepoTags: ['claude-bottle:latest'],
+    },
   ]);
   await program(
     'engine',

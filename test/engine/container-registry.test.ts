@@ -6,6 +6,7 @@ import { ContainerRegistry, parsePort } from '../../src/engine/container-registr
 import { RegistryImageUnavailable, RegistryNotReady, RegistryNotStarted } from '../../src/engine/errors.ts';
 import { fakeEngine } from './fake-engine.ts';
 
+const image = { id: `sha256:${'12'.repeat(32)}`, tags: ['x:1'] } as const;
 let listening: Server;
 let hangingUp: Server;
 let port: number;
@@ -64,9 +65,9 @@ test('an image is tagged, pushed and untagged under the port on 127.0.0.1', asyn
   await using fake = await fakeEngine(`port\\ *) echo 127.0.0.1:${port} ;;`);
   await using registry = await ContainerRegistry.start(await fake.connect(), { scratch: fake.scratch });
   const reference = `127.0.0.1:${port}/claude-bottle:abc`;
-  assert.equal(await registry.push('sha256:1234', 'abc'), reference);
+  assert.equal(await registry.push(image, 'abc'), reference);
   assert.deepEqual((await fake.calls()).slice(2), [
-    `tag sha256:1234 ${reference}`,
+    `tag ${image.id} ${reference}`,
     `push ${reference}`,
     `rmi --no-prune ${reference}`,
   ]);
@@ -77,8 +78,15 @@ test('the tag goes when the push fails', async () => {
     `port\\ *) echo 127.0.0.1:${port} ;; push\\ *) echo 'denied: no' >&2; exit 1 ;;`,
   );
   await using registry = await ContainerRegistry.start(await fake.connect(), { scratch: fake.scratch });
-  await assert.rejects(registry.push('sha256:1234', 'abc'), { name: 'PushFailed' });
+  await assert.rejects(registry.push(image, 'abc'), { name: 'PushFailed' });
   assert.equal((await fake.calls()).at(-1), `rmi --no-prune 127.0.0.1:${port}/claude-bottle:abc`);
+});
+
+test('an image without a name of its own is not pushed, since it would go with the name it gets', async () => {
+  await using fake = await fakeEngine(`port\\ *) echo 127.0.0.1:${port} ;;`);
+  await using registry = await ContainerRegistry.start(await fake.connect(), { scratch: fake.scratch });
+  await assert.rejects(registry.push({ ...image, tags: [] }, 'abc'), { name: 'PushFailed' });
+  assert.ok(!(await fake.calls()).some((call) => /^(tag|rmi) /.test(call)));
 });
 
 test('it is pinned by digest, and CLAUDE_BOTTLE_REGISTRY_IMAGE names another', async (context) => {

@@ -5,7 +5,7 @@ import { after, before, describe, test } from 'node:test';
 import { buildImage } from '../../src/engine/build.ts';
 import { ContainerRegistry } from '../../src/engine/container-registry.ts';
 import { RegistryImageUnavailable, RegistryNotReady } from '../../src/engine/errors.ts';
-import { inspectImage } from '../../src/engine/image.ts';
+import { type InspectedImage, inspectImage } from '../../src/engine/image.ts';
 import { run } from '../../src/process/run.ts';
 import { listens } from '../oci/registry/ask.ts';
 import { client } from '../tools/clients.ts';
@@ -23,7 +23,7 @@ describe('a registry in a container', () => {
   let place: Bench;
   let registryImage: string;
   let slowImage: string;
-  let payload: string;
+  let payload: InspectedImage;
 
   before(async () => {
     place = await bench('docker');
@@ -46,7 +46,8 @@ describe('a registry in a container', () => {
     registryImage = await make('registry', '["/usr/bin/docker-registry", "serve", "/etc/config.yml"]');
     slowImage = await make('slow', '["sh", "-c", "sleep 1; exec docker-registry serve /etc/config.yml"]');
     const files = await place.context({ Dockerfile: 'FROM scratch\nCOPY file /file\n', file: 'payload' });
-    payload = await buildImage(engine, { context: files, tag: place.tag('payload'), scratch });
+    const id = await buildImage(engine, { context: files, tag: place.tag('payload'), scratch });
+    payload = await inspectImage(engine, id);
   });
   after(() => place[Symbol.asyncDispose]());
 
@@ -55,7 +56,6 @@ describe('a registry in a container', () => {
 
   test('takes a push, gives it to a client, and is gone with its port and its name for the image', async () => {
     const { engine, scratch, directory } = place;
-    const tags = (await inspectImage(engine, payload)).tags;
     let name: string;
     let port: number;
     {
@@ -77,7 +77,7 @@ describe('a registry in a container', () => {
     }
     assert.equal(await running(name), '');
     assert.equal(await listens(port), false);
-    assert.deepEqual((await inspectImage(engine, payload)).tags, tags);
+    assert.deepEqual((await inspectImage(engine, payload.id)).tags, payload.tags);
   });
 
   test('that needs a moment is waited for, so the first push works', async () => {

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { apiRequest, bodyOf, messageOf } from '../api.ts';
 import { signalOf } from '../engine.ts';
 import { PushFailed } from '../errors.ts';
-import { pushFailure, tagImage, untagImage } from '../image.ts';
+import { pushFailure, underName } from '../image.ts';
 import { plainWords } from '../words.ts';
 import type { FeedContext, Feeder } from './feeder.ts';
 import { logIn, registryAuth } from './login.ts';
@@ -46,15 +46,9 @@ export const pushFeeder: Feeder = {
 async function push(context: FeedContext, writer: Credential): Promise<void> {
   const { engine, image, scratch, registry, signal } = context;
   if (engine.dialect === 'podman') return pushByPodman(context, writer);
-  const { reference } = registry;
-  await scratch.expect({ kind: 'tag', engine: engine.address, reference });
-  try {
-    await tagImage(engine, image.id, reference, signalOf(signal));
-    if (engine.socket === undefined) await pushByCli(context, writer);
-    else await pushByApi(context, engine.socket, writer);
-  } finally {
-    await untagImage(engine, reference);
-  }
+  await underName(engine, image, registry.reference, { scratch, ...signalOf(signal) }, () =>
+    engine.socket === undefined ? pushByCli(context, writer) : pushByApi(context, engine.socket, writer),
+  );
 }
 
 /** Podman pushes by id: nothing to tag, nothing to untag. */

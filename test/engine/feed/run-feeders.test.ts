@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { FeedFailed } from '../../../src/engine/errors.ts';
 import type { FeedContext } from '../../../src/engine/feed/feeder.ts';
 import { type Fallback, runFeeders } from '../../../src/engine/feed/run-feeders.ts';
 import { LayerStore } from '../../../src/oci/layer-store.ts';
+import { saveImage } from '../../../src/engine/image.ts';
 import { EmbeddedRegistry } from '../../../src/oci/registry/embedded-registry.ts';
 import { Interrupted } from '../../../src/process/errors.ts';
 import { tarOf } from '../../oci/tar-builder.ts';
@@ -69,6 +71,16 @@ test('a feeder that fails gives way to the next, which is told with its reason',
   assert.ok(!calls.some((call) => /^(start|run) /.test(call)), 'nothing of the image is run');
 });
 
+test('what a child wrote is read though it has long ended', async () => {
+  await using fake = await fakeEngine(`save\\ *) echo whole ;;`);
+  const transfer = await saveImage(await fake.connect(), 'test:1');
+  await using open = transfer;
+  // Time for it to end, and for Node to notice.
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  assert.equal(await text(open.bytes), 'whole\n');
+  await open.finish();
+});
+
 test('when none delivers, the failure tells what each one said', async () => {
   await using registry = await start();
   await using fake = await fakeEngine(
@@ -102,7 +114,6 @@ test('the password of a push is neither in the arguments nor left in a file', as
   );
   const { scratch } = fake;
   await assert.rejects(runFeeders(['push'], await context(fake, registry)), { name: 'PushFailed' });
-  const { readFile, readdir } = await import('node:fs/promises');
   const seen = JSON.parse(await readFile(join(fake.directory, 'seen'), 'utf8')) as {
     auths: Record<string, { auth: string }>;
   };
