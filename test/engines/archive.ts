@@ -4,7 +4,7 @@ import { tarOf } from '../oci/tar-builder.ts';
 import { architecture, digestOf, directory, file, type MatrixImage } from './image.ts';
 
 /** How the layers lie in the archive; with the containerd image store also how the engine keeps and pushes them. */
-export type Form = 'plain' | 'gzip' | 'zstd';
+export type Form = 'plain' | 'gzip' | 'zstd' | 'one of two platforms';
 
 export interface Archive {
   readonly bytes: Buffer;
@@ -33,7 +33,11 @@ function dockerArchive({ config, layers }: MatrixImage, name: string): Archive {
  * As BuildKit exports with provenance: compressed layers, and an index in the index, which has an attestation beside
  * the image (docs.docker.com, Image attestation storage). A manifest.json serves engines that know no other.
  */
-function buildKitArchive({ config, layers }: MatrixImage, form: 'gzip' | 'zstd', name: string): Archive {
+function buildKitArchive(
+  { config, layers }: MatrixImage,
+  form: Exclude<Form, 'plain'>,
+  name: string,
+): Archive {
   const blobs = new Map<string, Buffer>();
   const blob = (mediaType: string, bytes: Buffer, more: object = {}) => {
     blobs.set(digestOf(bytes), bytes);
@@ -41,13 +45,14 @@ function buildKitArchive({ config, layers }: MatrixImage, form: 'gzip' | 'zstd',
   };
   const json = (mediaType: string, value: object, more: object = {}) =>
     blob(mediaType, Buffer.from(JSON.stringify({ mediaType, ...value })), more);
-  const compress = form === 'gzip' ? gzipSync : zstdCompressSync;
+  const compression = form === 'zstd' ? 'zstd' : 'gzip';
+  const compress = form === 'zstd' ? zstdCompressSync : gzipSync;
   const manifestType = 'application/vnd.oci.image.manifest.v1+json';
   const indexType = 'application/vnd.oci.image.index.v1+json';
   const configType = 'application/vnd.oci.image.config.v1+json';
 
   const packed = layers.map((layer) =>
-    blob(`application/vnd.oci.image.layer.v1.tar+${form}`, compress(layer)),
+    blob(`application/vnd.oci.image.layer.v1.tar+${compression}`, compress(layer)),
   );
   const manifest = json(
     manifestType,
@@ -84,10 +89,23 @@ function buildKitArchive({ config, layers }: MatrixImage, form: 'gzip' | 'zstd',
       platform: { architecture: 'unknown', os: 'unknown' },
     },
   );
+  // A pull fetches what one platform needs; the index still names the others.
+  const other = Buffer.from('not here');
+  const others =
+    form === 'one of two platforms'
+      ? [
+          {
+            mediaType: manifestType,
+            digest: digestOf(other),
+            size: other.length,
+            platform: { architecture: 's390x', os: 'linux' },
+          },
+        ]
+      : [];
   const [, tag = ''] = name.split(':');
   const index = json(
     indexType,
-    { schemaVersion: 2, manifests: [manifest, attestation] },
+    { schemaVersion: 2, manifests: [...others, manifest, attestation] },
     { annotations: { 'io.containerd.image.name': name, 'org.opencontainers.image.ref.name': tag } },
   );
   const place = (digest: string) => `blobs/sha256/${digest.slice(7)}`;
