@@ -210,7 +210,7 @@ export class LayerTree {
     if (hops > symlinkLimit) throw new SymlinkLoop({ path });
     const { layer, entry } = link.inode ?? link;
     const target = this.#indexes[layer]?.link(entry) ?? '';
-    ahead.push(...target.split('/').toReversed());
+    for (const part of target.split('/').toReversed()) ahead.push(part);
     return target.startsWith('/') ? this.root : (link.parent ?? this.root);
   }
 
@@ -231,7 +231,7 @@ export class LayerTree {
     const doomed = [node];
     for (let next = doomed.pop(); next !== undefined; next = doomed.pop()) {
       next.removed = true;
-      if (next.children !== undefined) doomed.push(...next.children.values());
+      for (const child of next.children?.values() ?? []) doomed.push(child);
     }
   }
 }

@@ -10,7 +10,7 @@ import type { Blob } from '../../src/oci/image.ts';
 import { OpenLayer } from '../../src/oci/layer.ts';
 import { run } from '../../src/process/run.ts';
 import { applyLayers, Refused } from './layer-model.ts';
-import { type BuildEntry, tarOf } from './tar-builder.ts';
+import { type BuildEntry, endOfArchive, entryBytes, fixChecksum, tarOf } from './tar-builder.ts';
 import { type UnpackedFile, unpack } from './tar-unpack.ts';
 import { collect, temporaryDirectory } from './temporary.ts';
 
@@ -22,11 +22,22 @@ async function flattened<T>(
   use: (blob: Blob, directory: string) => T | Promise<T>,
   options: FlattenOptions = {},
 ): Promise<T> {
+  return flattenedTars(
+    layers.map((entries) => tarOf(entries)),
+    use,
+    options,
+  );
+}
+
+async function flattenedTars<T>(
+  tars: readonly Buffer[],
+  use: (blob: Blob, directory: string) => T | Promise<T>,
+  options: FlattenOptions = {},
+): Promise<T> {
   await using stack = new AsyncDisposableStack();
   const directory = stack.use(await temporaryDirectory()).path;
   const opened: OpenLayer[] = [];
-  for (const [number, entries] of layers.entries()) {
-    const tar = tarOf(entries);
+  for (const [number, tar] of tars.entries()) {
     const path = join(directory, `${number}.tar`);
     await writeFile(path, tar);
     const diffId = `sha256:${createHash('sha256').update(tar).digest('hex')}` as const;
@@ -295,6 +306,22 @@ describe('a flattened image', () => {
     ];
     const files = await filesOf([entries], { dropPaths: ['.dockerenv', 'dev', 'absent/x'] });
     assert.deepEqual([...files.keys()], ['etc', 'etc/mtab', 'other', 'other/.dockerenv']);
+  });
+
+  test('forgets a directory that a later layer deletes, however many files it has', async () => {
+    const empty = entryBytes({ path: 'd/123456' });
+    const many = Buffer.alloc(130_000 * empty.length + endOfArchive.length);
+    for (let number = 0; number < 130_000; number++) {
+      const at = number * empty.length;
+      empty.copy(many, at);
+      many.write(`d/${String(number).padStart(6, '0')}`, at, 'latin1');
+      fixChecksum(many, at);
+    }
+    const gone = tarOf([{ path: '.wh.d' }, { path: 'kept' }]);
+    const files = await flattenedTars([many, gone], async (blob) =>
+      unpack(await collect(blob.read(0, blob.size))),
+    );
+    assert.deepEqual([...files.keys()], ['kept']);
   });
 
   test('is refused when a whiteout points outside, a link to nowhere or in a circle', async () => {
