@@ -56,8 +56,7 @@ export class LayerTree {
   apply(index: TarIndex): void {
     const layer = this.#indexes.push(index) - 1;
     this.#aufsLinked.clear();
-    this.#lastParentPath = '';
-    this.#lastParent = this.root;
+    this.#forgetParent();
     // Whiteouts speak of the layers below, wherever in their own layer they stand.
     for (let entry = 0; entry < index.count; entry++) {
       const path = index.path(entry);
@@ -146,7 +145,7 @@ export class LayerTree {
     const slash = path.lastIndexOf('/');
     if (slash === -1) return this.root;
     const parentPath = path.slice(0, slash);
-    if (parentPath !== this.#lastParentPath || this.#lastParent.removed) {
+    if (parentPath !== this.#lastParentPath) {
       this.#lastParent = this.#directoryFor(parentPath.split('/'), layer, path);
       this.#lastParentPath = parentPath;
     }
@@ -221,9 +220,18 @@ export class LayerTree {
   }
 
   #place(node: TreeNode, instead: TreeNode | undefined): void {
-    if (instead !== undefined) this.#remove(instead);
+    if (instead !== undefined) {
+      this.#remove(instead);
+      // The way to it may have led through what is gone: a directory, or a symbolic link.
+      this.#forgetParent();
+    }
     node.parent?.children?.set(node.name, node);
     this.#created.push(node);
+  }
+
+  #forgetParent(): void {
+    this.#lastParentPath = '';
+    this.#lastParent = this.root;
   }
 
   #remove(node: TreeNode): void {

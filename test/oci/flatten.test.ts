@@ -1,68 +1,16 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { lstat, mkdir, open, readdir, readFile, readlink, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readdir, readFile, readlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { HardlinkBroken, PathEscapes, SymlinkLoop } from '../../src/oci/errors.ts';
-import { type FlattenOptions, flatten } from '../../src/oci/flatten.ts';
-import type { Blob } from '../../src/oci/image.ts';
-import { OpenLayer } from '../../src/oci/layer.ts';
+import { HardlinkBroken, SymlinkLoop } from '../../src/oci/errors.ts';
 import { run } from '../../src/process/run.ts';
+import { described, filesOf, flattened, type Layers } from './flattened.ts';
 import { applyLayers, Refused } from './layer-model.ts';
-import { type BuildEntry, endOfArchive, entryBytes, fixChecksum, tarOf } from './tar-builder.ts';
-import { type UnpackedFile, unpack } from './tar-unpack.ts';
-import { collect, temporaryDirectory } from './temporary.ts';
-
-type Layers = readonly (readonly BuildEntry[])[];
-
-/** Flattens layers given as entries and hands the result to `use`. */
-async function flattened<T>(
-  layers: Layers,
-  use: (blob: Blob, directory: string) => T | Promise<T>,
-  options: FlattenOptions = {},
-): Promise<T> {
-  return flattenedTars(
-    layers.map((entries) => tarOf(entries)),
-    use,
-    options,
-  );
-}
-
-async function flattenedTars<T>(
-  tars: readonly Buffer[],
-  use: (blob: Blob, directory: string) => T | Promise<T>,
-  options: FlattenOptions = {},
-): Promise<T> {
-  await using stack = new AsyncDisposableStack();
-  const directory = stack.use(await temporaryDirectory()).path;
-  const opened: OpenLayer[] = [];
-  for (const [number, tar] of tars.entries()) {
-    const path = join(directory, `${number}.tar`);
-    await writeFile(path, tar);
-    const diffId = `sha256:${createHash('sha256').update(tar).digest('hex')}` as const;
-    const facts = { diffId, size: tar.length, path, indexPath: `${path}.index` };
-    opened.push(stack.use(new OpenLayer(await open(path), facts)));
-  }
-  return await use(await flatten(opened, options), directory);
-}
-
-async function filesOf(layers: Layers, options: FlattenOptions = {}): Promise<Map<string, UnpackedFile>> {
-  return flattened(layers, async (blob) => unpack(await collect(blob.read(0, blob.size))), options);
-}
-
-/** Everything about the files, with hard links named by their first path in order. */
-function described(files: ReadonlyMap<string, UnpackedFile>): object {
-  const names = new Map<UnpackedFile, string>();
-  return Object.fromEntries(
-    [...files]
-      .toSorted(([a], [b]) => (a < b ? -1 : 1))
-      .map(([path, file]) => {
-        if (!names.has(file)) names.set(file, path);
-        return [path, { ...file, content: file.content.toString('latin1'), sameAs: names.get(file) }];
-      }),
-  );
-}
+import { type BuildEntry, tarOf } from './tar-builder.ts';
+import type { UnpackedFile } from './tar-unpack.ts';
+import { collect } from './temporary.ts';
 
 const nameArb = fc.constantFrom('a', 'b', 'c', `long-${'n'.repeat(120)}`);
 const pathArb = fc.array(nameArb, { minLength: 1, maxLength: 3 }).map((parts) => parts.join('/'));
@@ -306,42 +254,6 @@ describe('a flattened image', () => {
     ];
     const files = await filesOf([entries], { dropPaths: ['.dockerenv', 'dev', 'absent/x'] });
     assert.deepEqual([...files.keys()], ['etc', 'etc/mtab', 'other', 'other/.dockerenv']);
-  });
-
-  test('forgets a directory that a later layer deletes, however many files it has', async () => {
-    const empty = entryBytes({ path: 'd/123456' });
-    const many = Buffer.alloc(130_000 * empty.length + endOfArchive.length);
-    for (let number = 0; number < 130_000; number++) {
-      const at = number * empty.length;
-      empty.copy(many, at);
-      many.write(`d/${String(number).padStart(6, '0')}`, at, 'latin1');
-      fixChecksum(many, at);
-    }
-    const gone = tarOf([{ path: '.wh.d' }, { path: 'kept' }]);
-    const files = await flattenedTars([many, gone], async (blob) =>
-      unpack(await collect(blob.read(0, blob.size))),
-    );
-    assert.deepEqual([...files.keys()], ['kept']);
-  });
-
-  test('is refused when a whiteout points outside, a link to nowhere or in a circle', async () => {
-    await assert.rejects(filesOf([[{ path: 'a/.wh...' }]]), PathEscapes);
-    await assert.rejects(filesOf([[{ path: 'a', type: '1', link: 'b' }]]), HardlinkBroken);
-    await assert.rejects(
-      filesOf([
-        [
-          { path: 'd', type: '5' },
-          { path: 'a', type: '1', link: 'd' },
-        ],
-      ]),
-      HardlinkBroken,
-    );
-    const circle: BuildEntry[] = [
-      { path: 'a', type: '2', link: 'b' },
-      { path: 'b', type: '2', link: 'a' },
-      { path: 'a/x' },
-    ];
-    await assert.rejects(filesOf([circle]), SymlinkLoop);
   });
 
   test('stops when told to', async () => {
