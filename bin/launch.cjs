@@ -6,8 +6,14 @@ if (major < 24) {
   );
   process.exit(3);
 }
-const { existsSync } = require('node:fs');
-const { join } = require('node:path');
-// A checkout runs its sources; the published package holds only what was built from them.
-const source = join(__dirname, '../src/main.ts');
-import(existsSync(source) ? source : join(__dirname, '../dist/main.js')).then((main) => main.main(process.argv.slice(2)));
+const argv = process.argv.slice(2);
+if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) {
+  // Asked by scripts and prompts, which should wait for Node and nothing else.
+  console.log(require('../package.json').version);
+} else {
+  const { existsSync } = require('node:fs');
+  const { join } = require('node:path');
+  // A checkout runs its sources; the published package holds only what was built from them.
+  const source = join(__dirname, '../src/main.ts');
+  import(existsSync(source) ? source : join(__dirname, '../dist/main.js')).then((main) => main.main(argv));
+}
