@@ -33,6 +33,13 @@ function wallOf(report: PackReport, way: string): number {
   return median(report.ways[way]?.figures.map(({ wallMs }) => wallMs) ?? []);
 }
 
+function cpuOf(report: PackReport, way: string): number {
+  const sums = report.ways[way]?.figures.map(
+    ({ clientCpuMs, engineCpuMs = NaN }) => clientCpuMs + engineCpuMs,
+  );
+  return median(sums ?? []);
+}
+
 /** The goals by what the engine stores: blobs are pushed as they are, layers of a graph driver are compressed anew. */
 function goalsOf(report: PackReport): Goal[] {
   const containerd = report.engine.endsWith('overlayfs');
@@ -74,9 +81,8 @@ export function printPackReport(report: PackReport, json: boolean): void {
     process.stdout.write(`${JSON.stringify({ ...report, goals }, undefined, 2)}\n`);
     return;
   }
-  const predecessor = wallOf(report, 'registry');
   const rows = Object.entries(report.ways).map(([name, { label, figures, failure }]) =>
-    failure === undefined ? rowOf(label, figures, predecessor, name) : [label, 'failed'],
+    failure === undefined ? rowOf(report, name, label, figures) : [label, 'failed'],
   );
   const write = (text: string) => process.stdout.write(text);
   write(
@@ -85,9 +91,20 @@ export function printPackReport(report: PackReport, json: boolean): void {
   );
   write(
     renderTable(
-      ['way', 'wall s', 'least', 'most', 'consumer s', 'client CPU s', 'engine CPU s', 'peak MB', '/ a'],
+      [
+        'way',
+        'wall s',
+        'least',
+        'most',
+        'consumer s',
+        'client CPU s',
+        'engine CPU s',
+        'peak MB',
+        '/ a',
+        'CPU / a',
+      ],
       rows,
-      ['left', ...Array.from({ length: 8 }, () => 'right' as const)],
+      ['left', ...Array.from({ length: 9 }, () => 'right' as const)],
     ),
   );
   for (const { label, failure } of Object.values(report.ways)) {
@@ -112,7 +129,7 @@ export function printPackReport(report: PackReport, json: boolean): void {
   );
 }
 
-function rowOf(label: string, figures: readonly Figures[], predecessor: number, name: string): string[] {
+function rowOf(report: PackReport, name: string, label: string, figures: readonly Figures[]): string[] {
   const walls = figures.map(({ wallMs }) => wallMs);
   const seconds = (ms: number | undefined, digits = 2) =>
     ms === undefined || Number.isNaN(ms) ? '-' : (ms / 1000).toFixed(digits);
@@ -128,8 +145,13 @@ function rowOf(label: string, figures: readonly Figures[], predecessor: number, 
     seconds(median(figures.map(({ clientCpuMs }) => clientCpuMs)), 1),
     seconds(median(defined(figures.map(({ engineCpuMs }) => engineCpuMs))), 1),
     peaks.length === 0 ? '-' : String(Math.round(Math.max(...peaks) / mega)),
-    compared ? (median(walls) / predecessor).toFixed(2) : '',
+    compared ? ratio(median(walls), wallOf(report, 'registry')) : '',
+    compared ? ratio(cpuOf(report, name), cpuOf(report, 'registry')) : '',
   ];
+}
+
+function ratio(value: number, base: number): string {
+  return Number.isNaN(value / base) ? '-' : (value / base).toFixed(2);
 }
 
 function stepsOf(figures: readonly Figures[]): string {
