@@ -11,6 +11,7 @@ const magic = Buffer.from('CBTARIX1', 'latin1');
 const countsLength = 3;
 const fixedLength = magic.length + countsLength * 8;
 const hashLength = 32;
+const slash = 0x2f;
 
 /** One entry of a tar archive, without its data. */
 export interface TarEntry {
@@ -63,9 +64,11 @@ export class TarIndex {
   name(entry: number): string {
     const start = this.#number(entry, 3);
     const end = this.#number(entry, 4);
-    const slash = end > start ? this.#names.lastIndexOf(0x2f, end - 1) : -1;
+    // Buffer's own search would go on through the names of all entries before, where this one has no slash.
+    let from = end;
+    while (from > start && this.#names[from - 1] !== slash) from -= 1;
     // Read anew rather than cut from the path, which would keep the whole of it alive.
-    return this.#names.toString('latin1', Math.max(start, slash + 1), end);
+    return this.#names.toString('latin1', from, end);
   }
 
   type(entry: number): string {
