@@ -231,6 +231,16 @@ const words: { [F in Failure as F['tag']]: (fields: F['fields']) => Message } = 
     exitCode: failed,
   }),
   ConfigUnreadable: ({ reason }) => ({
+  PathTooLong: ({ path, bytes, limit }) => ({
+    what: `a layer holds a name of ${bytes} bytes, where Linux takes ${limit}: ${path}`,
+    why: 'No engine could unpack it; the image is refused.',
+    exitCode: failed,
+  }),
+  PathsSprawl: ({ path, limit }) => ({
+    what: `the names in the image come to more than ${formatBytes(limit)} of directories that no layer describes`,
+    why: `It went over at ${path}. No build makes such an image; it is refused.`,
+    exitCode: failed,
+  }),
     what: "the image's configuration cannot be read",
     why: reason,
     exitCode: failed,

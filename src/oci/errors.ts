@@ -35,6 +35,12 @@ export class TarUnsupported extends failure('TarUnsupported')<{ feature: string;
 /** An entry of a layer points outside of the image's root. */
 export class PathEscapes extends failure('PathEscapes')<{ path: string }> {}
 
+/** A path, a link's target or one part of a path is longer than Linux takes. `bytes` is its length. */
+export class PathTooLong extends failure('PathTooLong')<{ path: string; bytes: number; limit: number }> {}
+
+/** The directories and names that the entries of an image imply take more room than all its layers do. In bytes. */
+export class PathsSprawl extends failure('PathsSprawl')<{ path: string; limit: number }> {}
+
 /** Symbolic links on the way to an entry lead round in a circle. */
 export class SymlinkLoop extends failure('SymlinkLoop')<{ path: string }> {}
 
@@ -61,6 +67,8 @@ export type OciFailure =
   | TarMalformed
   | TarUnsupported
   | PathEscapes
+  | PathTooLong
+  | PathsSprawl
   | SymlinkLoop
   | HardlinkBroken
   | ConfigUnreadable

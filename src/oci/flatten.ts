@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
 import type { Blob } from './image.ts';
 import type { OpenLayer } from './layer.ts';
+import { PathsSprawl } from './errors.ts';
 import { LayerTree, noLayer, pathOf, type TreeNode } from './layer-tree.ts';
+import { madeLimit } from './path-limits.ts';
 import { type SegmentList, SegmentListBuilder } from './segments.ts';
 import { blockSize, tarTypes } from './tar-header.ts';
 import type { TarIndex } from './tar-index.ts';
@@ -20,7 +22,8 @@ export interface FlattenOptions {
  * the result is a list of byte ranges over the layers, which must stay open as long as it is read. Headers are carried
  * over as they are, except where a hard link's data has to move to another of its names. The same layers give the same
  * bytes, always and everywhere.
- * @throws LayerDamaged, HardlinkBroken, PathEscapes, SymlinkLoop, TarMalformed, or the reason of `signal`.
+ * @throws LayerDamaged, HardlinkBroken, PathEscapes, PathTooLong, PathsSprawl, SymlinkLoop,
+ *   TarMalformed, or the reason of `signal`.
  */
 export async function flatten(layers: readonly OpenLayer[], options: FlattenOptions = {}): Promise<Blob> {
   const segments = await merge(layers, options);
@@ -62,25 +65,27 @@ class Emitter {
   readonly #layers: readonly OpenLayer[];
   readonly #indexes: readonly TarIndex[];
 
+  readonly #madeLimit: number;
+  #made = 0;
+
   constructor(layers: readonly OpenLayer[], indexes: readonly TarIndex[]) {
     this.#layers = layers;
     this.#indexes = indexes;
+    this.#madeLimit = madeLimit(layers.reduce((sum, { size }) => sum + size, 0));
   }
 
   async directory(node: TreeNode): Promise<void> {
     const path = pathOf(node);
     const { layer, entry } = node;
     if (layer === noLayer) {
-      this.#segments.literal(directoryHeaders(path));
+      this.#make(path, directoryHeaders(path));
       return;
     }
     const { index, file } = this.#at(layer);
     if (index.path(entry) === path && !index.irregular(entry)) {
       this.#segments.range(layer, index.start(entry), index.dataStart(entry));
     } else {
-      this.#segments.literal(
-        await rewritten(file, index, entry, { path, link: '', type: tarTypes.directory }),
-      );
+      this.#make(path, await rewritten(file, index, entry, { path, link: '', type: tarTypes.directory }));
     }
   }
 
@@ -94,7 +99,7 @@ class Emitter {
       this.#segments.range(layer, index.start(entry), index.end(entry));
     } else {
       const names = { path, link: index.link(entry), type: node.type };
-      this.#segments.literal(await rewritten(file, index, entry, names));
+      this.#make(path, await rewritten(file, index, entry, names));
       this.#segments.range(layer, index.dataStart(entry), index.end(entry));
     }
   }
@@ -112,8 +117,14 @@ class Emitter {
     if (holds && !index.irregular(entry)) {
       this.#segments.range(layer, index.start(entry), index.dataStart(entry));
     } else {
-      this.#segments.literal(await rewritten(file, index, entry, names));
+      this.#make(names.path, await rewritten(file, index, entry, names));
     }
+  }
+
+  #make(path: string, headers: Buffer): void {
+    this.#made += headers.length;
+    if (this.#made > this.#madeLimit) throw new PathsSprawl({ path, limit: this.#madeLimit });
+    this.#segments.literal(headers);
   }
 
   #at(layer: number): { index: TarIndex; file: OpenLayer } {

@@ -1,5 +1,6 @@
-import { HardlinkBroken, PathEscapes, SymlinkLoop } from './errors.ts';
-import { tarTypes } from './tar-header.ts';
+import { HardlinkBroken, PathEscapes, PathsSprawl, SymlinkLoop } from './errors.ts';
+import { madeLimit, pathLimit, pathTooLong } from './path-limits.ts';
+import { blockSize, tarTypes } from './tar-header.ts';
 import type { TarIndex } from './tar-index.ts';
 
 // image-spec, layer.md §Whiteouts. The prefix for aufs's own bookkeeping is Docker's (pkg/archive/whiteouts.go).
@@ -27,6 +28,8 @@ export interface Inode {
 export interface TreeNode {
   readonly name: string;
   readonly parent: TreeNode | undefined;
+  /** Bytes of the path from the root. */
+  readonly pathLength: number;
   /** Present for a directory, and only there. */
   readonly children: Map<string, TreeNode> | undefined;
   /** The type flag; a hard link has that of what it links to. */
@@ -49,12 +52,17 @@ export class LayerTree {
   readonly #created: TreeNode[] = [];
   readonly #indexes: TarIndex[] = [];
   readonly #aufsLinked = new Map<string, Inode>();
+  /** Bytes of all layers so far. */
+  #layerBytes = 0;
+  /** Bytes, at the least, of the headers of directories that were implied. */
+  #impliedBytes = 0;
   #lastParentPath = '';
   #lastParent = this.root;
 
-  /** @throws HardlinkBroken, PathEscapes, SymlinkLoop */
+  /** @throws HardlinkBroken, PathEscapes, PathTooLong, PathsSprawl, SymlinkLoop */
   apply(index: TarIndex): void {
     const layer = this.#indexes.push(index) - 1;
+    this.#layerBytes += index.archiveSize;
     this.#aufsLinked.clear();
     this.#forgetParent();
     // Whiteouts speak of the layers below, wherever in their own layer they stand.
@@ -123,8 +131,10 @@ export class LayerTree {
     }
     // A link to itself is what GNU tar writes for a file that it was told to pack twice.
     if (inode !== undefined && existing?.inode === inode) return;
+    const pathLength = lengthBelow(parent, name);
+    const own = inode?.type ?? type;
     this.#place(
-      { name, parent, children: undefined, type: inode?.type ?? type, layer, entry, inode, removed: false },
+      { name, parent, pathLength, children: undefined, type: own, layer, entry, inode, removed: false },
       existing,
     );
   }
@@ -177,6 +187,9 @@ export class LayerTree {
         const made = directory(part, node);
         this.#place(made, child);
         node = made;
+        this.#impliedBytes += blockSize + made.pathLength;
+        const limit = madeLimit(this.#layerBytes);
+        if (this.#impliedBytes > limit) throw new PathsSprawl({ path, limit });
       }
     }
     return node;
@@ -225,6 +238,8 @@ export class LayerTree {
       // The way to it may have led through what is gone: a directory, or a symbolic link.
       this.#forgetParent();
     }
+    // Symbolic links on its way make a path longer than any that a layer wrote.
+    if (node.pathLength > pathLimit) throw pathTooLong(pathOf(node), node.pathLength, pathLimit);
     node.parent?.children?.set(node.name, node);
     this.#created.push(node);
   }
@@ -255,5 +270,20 @@ export function pathOf(node: TreeNode): string {
 
 function directory(name: string, parent: TreeNode | undefined, layer: number = noLayer, entry = 0): TreeNode {
   const type = tarTypes.directory;
-  return { name, parent, children: new Map(), type, layer, entry, inode: undefined, removed: false };
+  const pathLength = lengthBelow(parent, name);
+  return {
+    name,
+    parent,
+    pathLength,
+    children: new Map(),
+    type,
+    layer,
+    entry,
+    inode: undefined,
+    removed: false,
+  };
+}
+
+function lengthBelow(parent: TreeNode | undefined, name: string): number {
+  return parent?.parent === undefined ? name.length : parent.pathLength + 1 + name.length;
 }

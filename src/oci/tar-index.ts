@@ -6,7 +6,8 @@ const numbersPerEntry = 5;
 /** Small values kept of each entry: its type flag, whether its header must be rewritten. */
 const marksPerEntry = 2;
 
-const magic = Buffer.from('CBTARIX1', 'latin1');
+/** Another number whenever the form changes, or what an index may hold; one of another number is made anew. */
+const magic = Buffer.from('CBTARIX2', 'latin1');
 /** Entries, bytes of names, bytes of the archive. */
 const countsLength = 3;
 const fixedLength = magic.length + countsLength * 8;

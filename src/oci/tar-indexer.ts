@@ -1,4 +1,5 @@
 import { PathEscapes, TarMalformed, TarUnsupported } from './errors.ts';
+import { pathLimit, pathTooLong, requireHoldablePath } from './path-limits.ts';
 import {
   blockSize,
   carriesData,
@@ -52,7 +53,7 @@ export class TarIndexer {
   #zeroBlocks = 0;
   #trailing = false;
 
-  /** @throws TarMalformed, TarUnsupported, PathEscapes */
+  /** @throws TarMalformed, TarUnsupported, PathEscapes, PathTooLong */
   write(chunk: Buffer): void {
     let at = 0;
     while (at < chunk.length) {
@@ -142,18 +143,22 @@ export class TarIndexer {
     const slash = rawPath.endsWith('/');
     const type = header.type !== tarTypes.oldFile ? header.type : slash ? tarTypes.directory : tarTypes.file;
     const path = normalisePath(rawPath);
+    requireHoldablePath(path);
     if (path === '' && type !== tarTypes.directory) {
       throw new TarMalformed({ reason: 'entry without a name', offset });
     }
     const rawLink = extended.link ?? header.link;
     const isHardlink = type === tarTypes.hardlink;
+    const link = isHardlink ? normalisePath(rawLink) : type === tarTypes.symlink ? rawLink : '';
+    if (isHardlink) requireHoldablePath(link);
+    else if (link.length > pathLimit) throw pathTooLong(path, link.length, pathLimit);
     const written = extended.size ?? header.size;
     const size = carriesData(type) ? written : 0;
     const start = this.#groupStart ?? offset;
     this.#builder.add({
       path,
       type,
-      link: isHardlink ? normalisePath(rawLink) : type === tarTypes.symlink ? rawLink : '',
+      link,
       start,
       dataStart: offset + blockSize,
       size,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { HardlinkBroken, PathEscapes, SymlinkLoop } from '../../src/oci/errors.ts';
+import { HardlinkBroken, PathEscapes, PathsSprawl, PathTooLong, SymlinkLoop } from '../../src/oci/errors.ts';
 import { described, filesOf, flattenedTars } from './flattened.ts';
 import { applyLayers } from './layer-model.ts';
 import { type BuildEntry, endOfArchive, entryBytes, fixChecksum, tarOf } from './tar-builder.ts';
@@ -52,6 +52,28 @@ describe('a stack of layers that no build makes', () => {
       unpack(await collect(blob.read(0, blob.size))),
     );
     assert.deepEqual([...files.keys()], ['kept']);
+  });
+
+  test('is refused when its symbolic links make a path that Linux cannot hold', async () => {
+    const deep = 'd/'.repeat(1500);
+    const layer: BuildEntry[] = [
+      { path: 'one', type: '2', link: deep },
+      { path: `${deep}two`, type: '2', link: deep },
+      { path: 'one/file' },
+    ];
+    const files = await filesOf([layer]);
+    assert.ok(files.has(`${deep}file`));
+    await assert.rejects(filesOf([[...layer, { path: 'one/two/file' }]]), PathTooLong);
+  });
+
+  test('is refused when it implies far more than it holds', async () => {
+    const deep = Array.from({ length: 40 }, (_, number) => `${number}/${'d/'.repeat(1500)}file`);
+    const sprawling = deep.map((path): BuildEntry => ({ path }));
+    assert.equal((await filesOf([sprawling.slice(0, 2)])).size, 2 * 1502);
+    await assert.rejects(filesOf([sprawling]), PathsSprawl);
+    const behind: BuildEntry = { path: 's', type: '2', link: 'd/'.repeat(1500) };
+    const moved = Array.from({ length: 12_000 }, (_, number): BuildEntry => ({ path: `s/${number}` }));
+    await assert.rejects(filesOf([[behind, ...moved]]), PathsSprawl);
   });
 
   test('is refused when a whiteout points outside, a link to nowhere or in a circle', async () => {

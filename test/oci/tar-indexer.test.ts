@@ -3,7 +3,7 @@ import { mkdir, open, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { PathEscapes, TarMalformed, TarUnsupported } from '../../src/oci/errors.ts';
+import { PathEscapes, PathTooLong, TarMalformed, TarUnsupported } from '../../src/oci/errors.ts';
 import { TarIndex } from '../../src/oci/tar-index.ts';
 import { normalisePath, TarIndexer } from '../../src/oci/tar-indexer.ts';
 import { run } from '../../src/process/run.ts';
@@ -180,6 +180,38 @@ describe('a tar index', () => {
     assert.throws(() => indexOf(tarOf([{ path: 'a', type: '1', link: '../b' }])), PathEscapes);
     assert.doesNotThrow(() =>
       indexOf(tarOf([{ path: '..a/b..' }, { path: 'l', type: '2', link: '../../b' }])),
+    );
+  });
+
+  test('refuses names that Linux cannot hold, and takes the longest that it can', () => {
+    const path = (length: number) => 'abc/'.repeat(length / 4 + 1).slice(0, length);
+    const part = (length: number) => `d/${'n'.repeat(length)}/f`;
+    const hidden = (length: number) => `d/.wh.${'n'.repeat(length)}`;
+    const link = (type: string, target: string): BuildEntry => ({ path: 'link', type, link: target });
+    const cases: [BuildEntry, BuildEntry][] = [
+      [{ path: path(4095) }, { path: path(4097) }],
+      [{ path: part(255) }, { path: part(256) }],
+      [{ path: hidden(255) }, { path: hidden(256) }],
+      [link('1', path(4095)), link('1', path(4097))],
+      [link('1', part(255)), link('1', part(256))],
+      [link('2', 'n'.repeat(4096)), link('2', 'n'.repeat(4097))],
+    ];
+    for (const long of ['pax', 'gnu'] as const) {
+      for (const [fits, tooLong] of cases) {
+        assert.doesNotThrow(() => indexOf(tarOf([{ ...fits, long }])));
+        assert.throws(() => indexOf(tarOf([{ ...tooLong, long }])), PathTooLong);
+      }
+    }
+  });
+
+  test('gives the last part of every path', () => {
+    fc.assert(
+      fc.property(fc.array(entryArb, { maxLength: 12 }), (entries) => {
+        const index = indexOf(tarOf(entries));
+        for (const [number, { path }] of entries.entries()) {
+          assert.equal(index.name(number), path.split('/').at(-1));
+        }
+      }),
     );
   });
 
