@@ -221,16 +221,6 @@ const words: { [F in Failure as F['tag']]: (fields: F['fields']) => Message } = 
     why: 'No build does that; the image is refused.',
     exitCode: failed,
   }),
-  SymlinkLoop: ({ path }) => ({
-    what: `symbolic links in the image lead round in a circle at ${path}`,
-    exitCode: failed,
-  }),
-  HardlinkBroken: ({ path, target, reason }) => ({
-    what: `the hard link ${path} points to ${target}, which is ${reason === 'missing' ? 'not there' : 'a directory'}`,
-    hint: anotherFeeder,
-    exitCode: failed,
-  }),
-  ConfigUnreadable: ({ reason }) => ({
   PathTooLong: ({ path, bytes, limit }) => ({
     what: `a layer holds a name of ${bytes} bytes, where Linux takes ${limit}: ${path}`,
     why: 'No engine could unpack it; the image is refused.',
@@ -241,6 +231,16 @@ const words: { [F in Failure as F['tag']]: (fields: F['fields']) => Message } = 
     why: `It went over at ${path}. No build makes such an image; it is refused.`,
     exitCode: failed,
   }),
+  SymlinkLoop: ({ path }) => ({
+    what: `symbolic links in the image lead round in a circle at ${path}`,
+    exitCode: failed,
+  }),
+  HardlinkBroken: ({ path, target, reason }) => ({
+    what: `the hard link ${path} points to ${target}, which is ${reason === 'missing' ? 'not there' : 'a directory'}`,
+    hint: anotherFeeder,
+    exitCode: failed,
+  }),
+  ConfigUnreadable: ({ reason }) => ({
     what: "the image's configuration cannot be read",
     why: reason,
     exitCode: failed,
