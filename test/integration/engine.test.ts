@@ -85,7 +85,7 @@ for (const name of engineNames) {
       const { engine, scratch } = place;
       const output = `some output ${randomBytes(4).toString('hex')}`;
       const context = await place.context({
-        Dockerfile: `FROM debian:bookworm-slim\nRUN true\nRUN echo ${output}; exit 7\n`,
+        Dockerfile: `FROM ${await place.base()}\nRUN true\nRUN echo ${output}; exit 7\n`,
       });
       const lines: string[] = [];
       const building = buildImage(engine, {

@@ -20,6 +20,8 @@ export interface Bench extends AsyncDisposable {
   readonly scratch: Scratch;
   readonly directory: string;
   tag(name: string): string;
+  /** A name of Debian's base system in this engine; podman gets it from docker. */
+  base(): Promise<string>;
   /** A build context with these files. */
   context(files: Readonly<Record<string, string | Buffer>>): Promise<string>;
 }
@@ -33,15 +35,35 @@ export async function bench(command: EngineName): Promise<Bench> {
   ]);
   const nonce = randomBytes(4).toString('hex');
   const tags: string[] = [];
+  const must = async (program: string, ...args: string[]) => {
+    const { code, stderr } = await run(program, args);
+    if (code !== 0) throw new Error(`${program} ${args.join(' ')}: ${stderr}`);
+  };
+  const tag = (name: string) => {
+    const reference = `localhost/claude-bottle-test-${nonce}:${name}`;
+    tags.push(reference);
+    return reference;
+  };
   return {
     engine,
     cli,
     scratch,
     directory,
-    tag(name) {
-      const tag = `localhost/claude-bottle-test-${nonce}:${name}`;
-      tags.push(tag);
-      return tag;
+    tag,
+    async base() {
+      const debian = 'debian:bookworm-slim';
+      if (command === 'docker') return debian;
+      const name = tag('base');
+      const archive = join(directory, 'base.tar');
+      await must('docker', 'tag', debian, name);
+      try {
+        await must('docker', 'save', '--output', archive, name);
+      } finally {
+        await must('docker', 'rmi', '--no-prune', name);
+      }
+      await must('podman', 'load', '--input', archive);
+      await rm(archive);
+      return name;
     },
     async context(files) {
       const path = await mkdtemp(join(directory, 'context-'));

@@ -18,7 +18,7 @@ import { unpack } from '../oci/tar-unpack.ts';
 import { type Bench, bench, engineNames } from './engines.ts';
 
 /** Deleted, replaced and repeated things, in a base of real size. */
-const dockerfile = `FROM debian:bookworm-slim
+const dockerfile = (base: string) => `FROM ${base}
 RUN echo secret >/secret && mkdir /dir && echo a >/dir/a && ln /dir/a /dir/linked
 RUN rm /secret && rm -r /dir && mkdir /dir && echo b >/dir/b
 COPY file /a/file
@@ -43,7 +43,10 @@ for (const command of engineNames) {
 
     before(async () => {
       place = await bench(command);
-      const context = await place.context({ Dockerfile: dockerfile, file: randomBytes(100_000) });
+      const context = await place.context({
+        Dockerfile: dockerfile(await place.base()),
+        file: randomBytes(100_000),
+      });
       const id = await buildImage(place.engine, { context, tag: place.tag('fed'), scratch: place.scratch });
       image = await inspectImage(place.engine, id);
     });
