@@ -1,0 +1,50 @@
+/*
+ * bottle-init: the first process of a bottle. It opens the way to the gate, becomes the image's user, runs the command
+ * and looks after it. docs/bottle-init.md tells what it promises.
+ */
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "account.h"
+#include "command.h"
+#include "identity.h"
+#include "options.h"
+#include "say.h"
+#include "supervise.h"
+
+/* Goes up when what it promises to its caller changes. */
+static const char version[] = "bottle-init 1\n";
+
+static int print(const char *text) {
+  size_t size = strlen(text);
+  return write(STDOUT_FILENO, text, size) == (ssize_t)size ? 0 : STATUS_OWN_FAILURE;
+}
+
+/* A further command in a bottle that runs: no relays and no supervision, only the user. */
+_Noreturn static void join(const struct options *options, char **environment) {
+  static struct account account;
+  if (options->user != NULL) {
+    load_account(options->user, &account);
+    if (!options->keeps_home) environment = environment_with_home(environment, account.home);
+  }
+  become(options->user == NULL ? NULL : &account, options);
+  enter(options->workdir);
+  execute(options->command, environment);
+}
+
+int main(int argc, char **argv, char **envp) {
+  struct options options;
+  struct complaint complaint = {NULL, NULL};
+  refuse_borrowed_rights();
+  if (!parse_options(argc, argv, &options, &complaint)) {
+    fail(STATUS_OWN_FAILURE, complaint.about, ": ", complaint.what, NULL);
+  }
+  switch (options.mode) {
+    case MODE_HELP: return print(usage);
+    case MODE_VERSION: return print(version);
+    case MODE_EXEC: join(&options, envp);
+    case MODE_RUN: break;
+  }
+  return supervise(&options, envp);
+}

@@ -1,0 +1,184 @@
+#include "options.h"
+
+#include <linux/capability.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/un.h>
+
+#include "number.h"
+
+const char usage[] =
+    "usage: bottle-init [OPTION...] -- COMMAND [ARGUMENT...]\n"
+    "       bottle-init exec [OPTION...] -- COMMAND [ARGUMENT...]\n"
+    "  --user USER[:GROUP]     become this user (name or number, as in a Dockerfile's USER)\n"
+    "  --keep-home             leave HOME as it is, although the user changes\n"
+    "  --workdir DIRECTORY     start there\n"
+    "  --keep-caps LIST        keep only these capabilities (chown,kill or none)\n"
+    "  --drop-caps             the same as --keep-caps none\n"
+    "not with exec:\n"
+    "  --relay LISTEN=SOCKET   listen on 127.0.0.1:PORT or [::1]:PORT for a Unix socket; repeatable\n"
+    "  --grace MILLISECONDS    between TERM and KILL at the end (1000)\n";
+
+/* In the order of their numbers (linux/capability.h). */
+static const char *const capabilities[] = {
+    "chown",           "dac_override",    "dac_read_search", "fowner",           "fsetid",
+    "kill",            "setgid",          "setuid",          "setpcap",          "linux_immutable",
+    "net_bind_service", "net_broadcast",  "net_admin",       "net_raw",          "ipc_lock",
+    "ipc_owner",       "sys_module",      "sys_rawio",       "sys_chroot",       "sys_ptrace",
+    "sys_pacct",       "sys_admin",       "sys_boot",        "sys_nice",         "sys_resource",
+    "sys_time",        "sys_tty_config",  "mknod",           "lease",            "audit_write",
+    "audit_control",   "setfcap",         "mac_override",    "mac_admin",        "syslog",
+    "wake_alarm",      "block_suspend",   "audit_read",      "perfmon",          "bpf",
+    "checkpoint_restore",
+};
+_Static_assert(sizeof capabilities / sizeof capabilities[0] == CAP_CHECKPOINT_RESTORE + 1, "a name for each");
+
+static bool read_capabilities(const char *list, uint64_t *kept) {
+  *kept = 0;
+  if (strcmp(list, "none") == 0) return true;
+  for (const char *at = list;;) {
+    const char *end = strchr(at, ',');
+    size_t size = end == NULL ? strlen(at) : (size_t)(end - at);
+    size_t number = 0;
+    size_t count = sizeof capabilities / sizeof capabilities[0];
+    while (number < count &&
+           !(strlen(capabilities[number]) == size && strncmp(capabilities[number], at, size) == 0)) {
+      number++;
+    }
+    if (number == count) return false;
+    *kept |= UINT64_C(1) << number;
+    if (end == NULL) return true;
+    at = end + 1;
+  }
+}
+
+static const char *read_relay(const char *value, struct options *options) {
+  static const char ipv4[] = "127.0.0.1:";
+  static const char ipv6[] = "[::1]:";
+  struct relay_address relay = {.ipv6 = false};
+  const char *port = value;
+  if (strncmp(value, ipv4, sizeof ipv4 - 1) == 0) {
+    port += sizeof ipv4 - 1;
+  } else if (strncmp(value, ipv6, sizeof ipv6 - 1) == 0) {
+    relay.ipv6 = true;
+    port += sizeof ipv6 - 1;
+  } else {
+    return "a relay listens on 127.0.0.1:PORT or [::1]:PORT";
+  }
+  const char *equals = strchr(port, '=');
+  if (equals == NULL) return "a relay is LISTEN=SOCKET";
+  uint32_t number = 0;
+  if (!read_number(port, (size_t)(equals - port), UINT16_MAX, &number) || number == 0) {
+    return "the port of a relay is a number from 1 to 65535";
+  }
+  relay.port = (uint16_t)number;
+  relay.socket = equals + 1;
+  if (relay.socket[0] != '/') return "the socket of a relay is an absolute path";
+  if (strlen(relay.socket) >= sizeof((struct sockaddr_un *)NULL)->sun_path) {
+    return "the path of a relay's socket is longer than 107 bytes";
+  }
+  for (unsigned i = 0; i < options->relay_count; i++) {
+    if (options->relays[i].port == relay.port && options->relays[i].ipv6 == relay.ipv6) {
+      return "two relays listen on one port";
+    }
+  }
+  if (options->relay_count == RELAYS_MAX) return "there are more than 16 relays";
+  options->relays[options->relay_count++] = relay;
+  return NULL;
+}
+
+/* The value of an option: after its '=', or the next argument. NULL when there is none. */
+static const char *value_of(const char *equals, int argc, char **argv, int *at) {
+  if (equals != NULL) return equals + 1;
+  if (*at + 1 >= argc || strcmp(argv[*at + 1], "--") == 0) return NULL;
+  *at += 1;
+  return argv[*at];
+}
+
+static const char *set_once(const char **field, const char *value) {
+  if (*field != NULL) return "given twice";
+  *field = value;
+  return NULL;
+}
+
+static bool is(const char *name, size_t size, const char *option) {
+  return strlen(option) == size && strncmp(name, option, size) == 0;
+}
+
+static const char *read_switch(const char *name, size_t size, bool has_value, struct options *options, bool *known) {
+  *known = true;
+  bool *field = NULL;
+  if (is(name, size, "--keep-home")) {
+    field = &options->keeps_home;
+  } else if (is(name, size, "--drop-caps")) {
+    field = &options->limits_capabilities;
+  } else {
+    *known = false;
+    return NULL;
+  }
+  if (has_value) return "takes no value";
+  if (*field) return "given twice, or against another";
+  *field = true;
+  return NULL;
+}
+
+static const char *read_value(const char *name, size_t size, const char *value, struct options *options) {
+  if (is(name, size, "--user")) return set_once(&options->user, value);
+  if (is(name, size, "--workdir")) {
+    if (value[0] != '/') return "the working directory is an absolute path";
+    return set_once(&options->workdir, value);
+  }
+  if (is(name, size, "--keep-caps")) {
+    if (options->limits_capabilities) return "given twice, or against another";
+    options->limits_capabilities = true;
+    return read_capabilities(value, &options->kept_capabilities) ? NULL : "no such capability";
+  }
+  if (is(name, size, "--relay")) return read_relay(value, options);
+  uint32_t grace = 0;
+  if (!read_number(value, strlen(value), 600000, &grace)) return "milliseconds, at most 600000";
+  options->grace = grace;
+  return NULL;
+}
+
+static bool takes_value(const char *name, size_t size, enum mode mode) {
+  static const char *const both[] = {"--user", "--workdir", "--keep-caps"};
+  for (size_t i = 0; i < sizeof both / sizeof both[0]; i++) {
+    if (is(name, size, both[i])) return true;
+  }
+  return mode == MODE_RUN && (is(name, size, "--relay") || is(name, size, "--grace"));
+}
+
+bool parse_options(int argc, char **argv, struct options *options, struct complaint *complaint) {
+  *options = (struct options){.mode = MODE_RUN, .grace = 1000};
+  int at = 1;
+  if (argc > 1 && strcmp(argv[1], "exec") == 0) {
+    options->mode = MODE_EXEC;
+    at = 2;
+  }
+  if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "--version") == 0)) {
+    options->mode = argv[1][2] == 'h' ? MODE_HELP : MODE_VERSION;
+    return true;
+  }
+  for (; at < argc && strcmp(argv[at], "--") != 0; at++) {
+    const char *name = argv[at];
+    complaint->about = name;
+    const char *equals = strchr(name, '=');
+    size_t size = equals == NULL ? strlen(name) : (size_t)(equals - name);
+    bool known = false;
+    complaint->what = read_switch(name, size, equals != NULL, options, &known);
+    if (complaint->what != NULL) return false;
+    if (known) continue;
+    complaint->what = "unknown option; options go before --, the command after it";
+    if (!takes_value(name, size, options->mode)) return false;
+    const char *value = value_of(equals, argc, argv, &at);
+    complaint->what = "needs a value";
+    if (value == NULL || value[0] == '\0') return false;
+    complaint->what = read_value(name, size, value, options);
+    if (complaint->what != NULL) return false;
+  }
+  complaint->about = "--";
+  complaint->what = "needs a command after it";
+  if (at + 1 >= argc) return false;
+  options->command = argv + at + 1;
+  return true;
+}

@@ -1,0 +1,48 @@
+#ifndef BOTTLE_OPTIONS_H
+#define BOTTLE_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { RELAYS_MAX = 16 };
+
+enum mode { MODE_RUN, MODE_EXEC, MODE_HELP, MODE_VERSION };
+
+/* One `--relay`: where to listen, always on loopback, and the socket that answers. */
+struct relay_address {
+  bool ipv6;
+  uint16_t port;
+  const char *socket;
+};
+
+/* What the arguments ask for. Every string points into argv. */
+struct options {
+  enum mode mode;
+  /* NULL: stay who we are. */
+  const char *user;
+  bool keeps_home;
+  /* NULL: stay where we are. */
+  const char *workdir;
+  /* Whether capabilities are limited to `kept_capabilities`, a bit for each by its number. */
+  bool limits_capabilities;
+  uint64_t kept_capabilities;
+  /* Milliseconds between TERM and KILL for what outlives the command. */
+  unsigned grace;
+  struct relay_address relays[RELAYS_MAX];
+  unsigned relay_count;
+  /* NULL-terminated, not empty. */
+  char **command;
+};
+
+/* What is wrong with the arguments, and with which; both for people. */
+struct complaint {
+  const char *what;
+  const char *about;
+};
+
+/* Reads the whole command line (argv[0] is skipped). False with a complaint when it is not one of ours. */
+bool parse_options(int argc, char **argv, struct options *options, struct complaint *complaint);
+
+extern const char usage[];
+
+#endif
