@@ -20,7 +20,7 @@ export interface OpenFlatImageOptions {
 /**
  * The image as one layer, ready to be handed out. It reads from the stored layers for as long as it is open. The same
  * image gives the same digests on every machine: nothing in it tells a time, a name or an engine.
- * @throws LayerMissing, and what `flatten` throws.
+ * @throws LayerMissing, LayerDamaged, and what `flatten` throws.
  */
 export async function openFlatImage(
   image: FedImage,
@@ -28,9 +28,9 @@ export async function openFlatImage(
   options: OpenFlatImageOptions,
 ): Promise<FlatImage> {
   await using resources = new AsyncDisposableStack();
-  const layers: OpenLayer[] = [];
-  for (const diffId of image.layers) layers.push(resources.use(await store.open(diffId)));
   const { signal, onBytes } = options;
+  const layers: OpenLayer[] = [];
+  for (const diffId of image.layers) layers.push(resources.use(await store.open(diffId, signal)));
   const plain = await flatten(layers, {
     ...(image.dropPaths === undefined ? {} : { dropPaths: image.dropPaths }),
     ...(signal === undefined ? {} : { signal }),

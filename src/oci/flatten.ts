@@ -45,7 +45,7 @@ async function merge(layers: readonly OpenLayer[], options: FlattenOptions): Pro
   const indexes: TarIndex[] = [];
   for (const layer of layers) {
     options.signal?.throwIfAborted();
-    const index = await layer.index();
+    const index = await layer.index(options.signal);
     indexes.push(index);
     tree.apply(index);
   }

@@ -1,11 +1,22 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import {
+  type FileHandle,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { decompress, openCompressed } from './decompress.ts';
 import { Digest, hexOf, isDigest } from './digest.ts';
 import { DigestMismatch, LayerDamaged, LayerMissing, SizeMismatch } from './errors.ts';
 import { OpenLayer, writeIndex } from './layer.ts';
+import { sealOf } from './layer-seal.ts';
 import { LayerSpool } from './layer-spool.ts';
 import type { TarIndex } from './tar-index.ts';
 import { TarIndexer } from './tar-indexer.ts';
@@ -44,8 +55,12 @@ const Received = z.object({ diffId: Digest, size: z.number().int().nonnegative()
 
 /**
  * The layers of all images, plain, under the digest of their content: `<hex>.tar`, beside it `<hex>.index` (what is
- * where in it), and `received/<hex>` for each compressed form in which one came, so that the same blob need not come
- * again. Safe to share between processes: a layer appears whole or not at all, and equal content replaces equal content.
+ * where in it) and `<hex>.seal` (what its file looked like when its content was last known to be right), and
+ * `received/<hex>` for each compressed form in which one came, so that the same blob need not come again. Safe to share
+ * between processes: a layer appears whole or not at all, and equal content replaces equal content.
+ *
+ * A layer whose file was touched since is read in full before it is used or said to be here; one whose content changed
+ * is thrown away, so that it comes anew.
  */
 export class LayerStore {
   readonly #root: string;
@@ -54,8 +69,9 @@ export class LayerStore {
     this.#root = root;
   }
 
-  async has(diffId: Digest): Promise<boolean> {
-    return (await this.#sizeOf(diffId)) !== undefined;
+  /** @throws the reason of `signal`. */
+  async has(diffId: Digest, signal?: AbortSignal): Promise<boolean> {
+    return (await this.#usableSize(diffId, signal)) !== undefined;
   }
 
   /**
@@ -69,10 +85,13 @@ export class LayerStore {
     await mkdir(this.#receivedRoot, { recursive: true, mode: 0o700 });
     const temporary = join(options.scratch, `layer-${randomBytes(8).toString('hex')}.tar`);
     try {
-      const { layer, index } = await spool(source, temporary, options);
+      await using file = await open(temporary, 'wx', 0o600);
+      const { layer, index } = await spool(source, file, options);
       await writeIndex(this.#indexPath(layer.diffId), index);
       await rename(temporary, this.#tarPath(layer.diffId));
       await syncDirectory(this.#root);
+      // Of the file that was written, whoever may have put another in its place meanwhile. Renaming changed its times.
+      await this.#keepSeal(layer.diffId, sealOf(await file.stat({ bigint: true })));
       if (layer.received.digest !== layer.diffId) await this.#remember(layer);
       return layer;
     } catch (error) {
@@ -84,16 +103,39 @@ export class LayerStore {
   /**
    * The layer that a blob with this digest, compressed or plain, turned out to hold when it came; only while that layer
    * is still here. `size` is that of the blob.
+   * @throws the reason of `signal`.
    */
-  async receivedAs(digest: Digest): Promise<{ diffId: Digest; size: number } | undefined> {
-    const plain = await this.#sizeOf(digest);
+  async receivedAs(
+    digest: Digest,
+    signal?: AbortSignal,
+  ): Promise<{ diffId: Digest; size: number } | undefined> {
+    const plain = await this.#usableSize(digest, signal);
     if (plain !== undefined) return { diffId: digest, size: plain };
     const record = await this.#readRecord(hexOf(digest));
-    return record !== undefined && (await this.has(record.diffId)) ? record : undefined;
+    return record !== undefined && (await this.has(record.diffId, signal)) ? record : undefined;
   }
 
-  /** @throws LayerMissing */
-  async open(diffId: Digest): Promise<OpenLayer> {
+  /**
+   * Opens a layer whose content is right, as far as its file shows.
+   * @throws LayerMissing; LayerDamaged, and then the layer is gone; or the reason of `signal`.
+   */
+  async open(diffId: Digest, signal?: AbortSignal): Promise<OpenLayer> {
+    await using resources = new AsyncDisposableStack();
+    const layer = resources.use(await this.#open(diffId));
+    const seal = await readFile(this.#sealPath(diffId), 'utf8').catch(undefinedIfMissing);
+    if (seal !== (await layer.seal())) {
+      try {
+        await this.#verify(layer, signal);
+      } catch (error) {
+        if (error instanceof LayerDamaged) await this.#discard(layer);
+        throw error;
+      }
+    }
+    resources.move();
+    return layer;
+  }
+
+  async #open(diffId: Digest): Promise<OpenLayer> {
     const path = this.#tarPath(diffId);
     const file = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
       throw error.code === 'ENOENT' ? new LayerMissing({ diffId }) : error;
@@ -123,6 +165,7 @@ export class LayerStore {
   async remove(diffId: Digest): Promise<void> {
     await rm(this.#tarPath(diffId), { force: true });
     await rm(this.#indexPath(diffId), { force: true });
+    await rm(this.#sealPath(diffId), { force: true });
     for (const name of await readdir(this.#receivedRoot).catch(emptyIfMissing)) {
       const record = await this.#readRecord(name);
       if (record === undefined || record.diffId === diffId) {
@@ -132,18 +175,41 @@ export class LayerStore {
   }
 
   /**
-   * Reads the whole layer and compares it with its digest.
-   * @throws LayerMissing
+   * Reads the whole layer and compares it with its digest. A damaged one stays, but is used no more.
+   * @throws LayerMissing, or the reason of `signal`.
    */
-  async verify(diffId: Digest): Promise<'ok' | 'damaged'> {
-    await using layer = await this.open(diffId);
+  async verify(diffId: Digest, signal?: AbortSignal): Promise<'ok' | 'damaged'> {
+    await using layer = await this.#open(diffId);
     try {
-      await layer.verify();
+      await this.#verify(layer, signal);
       return 'ok';
     } catch (error) {
       if (error instanceof LayerDamaged) return 'damaged';
       throw error;
     }
+  }
+
+  /** Reads it all. From then on its file is taken for right as it was before, or for nothing. */
+  async #verify(layer: OpenLayer, signal: AbortSignal | undefined): Promise<void> {
+    const seal = await layer.seal();
+    try {
+      await layer.verify(signal === undefined ? {} : { signal });
+    } catch (error) {
+      if (error instanceof LayerDamaged) await rm(this.#sealPath(layer.diffId), { force: true });
+      throw error;
+    }
+    await this.#keepSeal(layer.diffId, seal);
+  }
+
+  /** Removes a layer that turned out to be damaged, unless another has taken its place. */
+  async #discard(layer: OpenLayer): Promise<void> {
+    const there = await stat(this.#tarPath(layer.diffId), { bigint: true }).catch(undefinedIfMissing);
+    if (there !== undefined && sealOf(there) === (await layer.seal())) await this.remove(layer.diffId);
+  }
+
+  /** Like the index, a seal may be written in place: half of one fits no file. */
+  async #keepSeal(diffId: Digest, seal: string): Promise<void> {
+    await writeFile(this.#sealPath(diffId), seal, { mode: 0o600 });
   }
 
   get #receivedRoot(): string {
@@ -158,8 +224,18 @@ export class LayerStore {
     return join(this.#root, `${hexOf(diffId)}.index`);
   }
 
-  async #sizeOf(diffId: Digest): Promise<number | undefined> {
-    return (await this.#statOf(`${hexOf(diffId)}.tar`))?.size;
+  #sealPath(diffId: Digest): string {
+    return join(this.#root, `${hexOf(diffId)}.seal`);
+  }
+
+  async #usableSize(diffId: Digest, signal: AbortSignal | undefined): Promise<number | undefined> {
+    try {
+      await using layer = await this.open(diffId, signal);
+      return layer.size;
+    } catch (error) {
+      if (error instanceof LayerMissing || error instanceof LayerDamaged) return undefined;
+      throw error;
+    }
   }
 
   async #statOf(name: string) {
@@ -185,10 +261,9 @@ export class LayerStore {
 
 async function spool(
   source: AsyncIterable<Uint8Array>,
-  path: string,
+  file: FileHandle,
   { expect = {}, signal }: IngestOptions,
 ): Promise<{ layer: IngestedLayer; index: TarIndex }> {
-  await using file = await open(path, 'wx', 0o600);
   const output = new LayerSpool(file);
   try {
     const incoming = measured(untilAborted(source, signal), expect.size);
