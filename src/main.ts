@@ -27,14 +27,19 @@ export async function main(argv: readonly string[]): Promise<void> {
     // The first signal unwinds; further ones must not cut the unwinding short.
     process.on(name, () => interruption.abort(new Interrupted({ signal: name })));
   }
-  // A reader that has seen enough (`| head`) is no failure of ours.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+  // A reader that has seen enough (`| head`) ends us like SIGPIPE would, but not before everything is undone.
+  process.stdout.on('error', () => interruption.abort(new Interrupted({ signal: 'SIGPIPE' })));
+  // A terminal that was closed has nobody left to tell; its SIGHUP does the rest.
+  process.stderr.on('error', () => undefined);
   try {
     process.exitCode = await dispatch(argv, {
       terminal,
       environment: process.env,
       signal: interruption.signal,
     });
+    // What was written last may still be on its way, and its reader gone.
+    await new Promise((resolve) => process.stdout.write('', resolve));
+    interruption.signal.throwIfAborted();
   } catch (error) {
     const [{ explain }, { printMessage }] = await Promise.all([
       import('./commands/failures.ts'),
@@ -54,8 +59,7 @@ async function dispatch(argv: readonly string[], world: World): Promise<number> 
     return 0;
   }
   if (name === '--help' || name === '-h' || name === 'help') {
-    const asked = commands[rest[0] ?? ''];
-    if (asked !== undefined) return (await asked.load()).run(['--help'], world);
+    if (rest[0] !== undefined) return dispatch([rest[0], '--help'], world);
     world.terminal.stdout.write(usage());
     return 0;
   }

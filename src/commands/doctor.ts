@@ -55,7 +55,7 @@ function table(checks: readonly Check[], { terminal }: World): string {
 async function fix(world: World): Promise<string[]> {
   const done: string[] = [];
   const cache = await Cache.open(cachePath(world));
-  const reaped = await reapLeftovers(cache.tree);
+  const reaped = await reapLeftovers(cache.tree, world.signal);
   if (reaped > 0) done.push(`removed what ${reaped} killed ${reaped === 1 ? 'run' : 'runs'} left behind`);
   for await (const result of verifyCache(cache, new LayerStore(cache.tree.layersRoot), {
     fix: true,

@@ -1,7 +1,13 @@
 import { failure } from '../failure.ts';
 
 /** A flag or a variable has a value that it cannot have. */
-export class BadValue extends failure('BadValue')<{ what: string; value: string; expected: string }> {}
+export class BadValue extends failure('BadValue')<{
+  what: string;
+  value: string;
+  expected: string;
+  /** The command that tells more. */
+  help: string;
+}> {}
 
 /** `--output` names something that is there already. */
 export class OutputExists extends failure('OutputExists')<{ path: string }> {}

@@ -12,4 +12,7 @@ export class Interrupted extends failure('Interrupted')<{ signal: string }> {}
 /** Another live process holds a lock for longer than we were willing to wait. */
 export class LockBusy extends failure('LockBusy')<{ path: string; pid: number; waitedMs: number }> {}
 
-export type ProcessFailure = CommandMissing | DeadlineExceeded | Interrupted | LockBusy;
+/** Something that is no lock lies where a lock belongs. */
+export class NotALock extends failure('NotALock')<{ path: string }> {}
+
+export type ProcessFailure = CommandMissing | DeadlineExceeded | Interrupted | LockBusy | NotALock;

@@ -3,7 +3,7 @@ import { readdir, readlink, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
-import { LockBusy } from './errors.ts';
+import { LockBusy, NotALock } from './errors.ts';
 import { currentOwner, isProvablyDead, Owner } from './owner.ts';
 
 const LockFile = z.object({ id: z.string(), owner: Owner });
@@ -23,7 +23,7 @@ const pollMs = 50;
  * Takes the lock file at `path` for this process and gives it back on disposal. The lock is a symbolic link
  * whose target is the owner, so it appears whole in one system call and no reader ever sees half of it. A lock whose owner is provably dead is taken over at once; a live
  * holder is waited for, and nothing depends on clocks or heartbeats, so a sleeping laptop loses no lock.
- * @throws LockBusy after `waitMs`, or the reason of `signal`.
+ * @throws LockBusy after `waitMs`, NotALock, or the reason of `signal`.
  */
 export async function acquireLock(path: string, options: LockOptions = {}): Promise<AsyncDisposable> {
   const mine: LockFile = { id: randomBytes(8).toString('hex'), owner: await currentOwner() };
@@ -94,7 +94,12 @@ async function create(path: string, content: LockFile): Promise<boolean> {
 async function read(path: string): Promise<LockFile | undefined> {
   const text = await readlink(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
-    throw error;
+    throw error.code === 'EINVAL' ? new NotALock({ path }) : error;
   });
-  return text === undefined ? undefined : LockFile.parse(JSON.parse(text));
+  if (text === undefined) return undefined;
+  try {
+    return LockFile.parse(JSON.parse(text));
+  } catch {
+    throw new NotALock({ path });
+  }
 }

@@ -1,14 +1,17 @@
 import { readFile, readlink } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { z } from 'zod';
 import { run } from './run.ts';
 
 /**
  * Names one process for all time: a pid alone is reused, a pid with its start time is not until the next boot, and
- * with the boot id not even then. The pid namespace tells when a pid cannot be looked up from here at all.
+ * with the boot id not even then. The machine and the pid namespace tell when a pid cannot be looked up from here at all:
+ * a cache may be shared over a network, or with a container.
  */
 export const Owner = z.object({
   pid: z.number().int().positive(),
   startTime: z.string(),
+  machine: z.string(),
   bootId: z.string(),
   pidNamespace: z.string(),
 });
@@ -22,20 +25,32 @@ export function currentOwner(): Promise<Owner> {
   return own;
 }
 
+/** Whether that very process runs now, beyond doubt: only then may a signal be sent to its pid. */
+export async function isSurelyRunning(owner: Owner): Promise<boolean> {
+  const now = await ownerOf(owner.pid).catch(() => undefined);
+  return (
+    now?.machine === owner.machine &&
+    now.bootId === owner.bootId &&
+    now.pidNamespace === owner.pidNamespace &&
+    now.startTime === owner.startTime
+  );
+}
+
 /** The process with that pid as it is now; `undefined` when there is none. */
 export async function ownerOf(pid: number): Promise<Owner | undefined> {
   const startTime = await startTimeOf(pid);
   if (startTime === undefined) return undefined;
   const here = await currentOwner();
-  return { pid, startTime, bootId: here.bootId, pidNamespace: here.pidNamespace };
+  return { ...here, pid, startTime };
 }
 
 /**
- * True only when the owner cannot be running any more: an earlier boot, or a pid of our own namespace that is gone or
+ * True only when the owner cannot be running any more: an earlier boot of this machine, or a pid of our own namespace that is gone or
  * now belongs to a younger process. When it cannot be told, the answer is false and nothing is reaped.
  */
 export async function isProvablyDead(owner: Owner): Promise<boolean> {
   const here = await currentOwner();
+  if (owner.machine !== here.machine) return false;
   if (owner.bootId !== here.bootId) return true;
   if (owner.pidNamespace !== here.pidNamespace) return false;
   return startTimeOf(owner.pid).then(
@@ -45,12 +60,13 @@ export async function isProvablyDead(owner: Owner): Promise<boolean> {
 }
 
 async function describe(pid: number): Promise<Owner> {
-  const [startTime, bootId, pidNamespace] = await Promise.all([
+  const [startTime, machine, bootId, pidNamespace] = await Promise.all([
     startTimeOf(pid),
+    machineIdentity(),
     bootIdentity(),
     namespaceOf(),
   ]);
-  return { pid, startTime: startTime ?? '', bootId, pidNamespace };
+  return { pid, startTime: startTime ?? '', machine, bootId, pidNamespace };
 }
 
 /**
@@ -82,6 +98,12 @@ function isThere(pid: number): boolean {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
+}
+
+/** machine-id(5), which a container or a host of its own has its own of; the host's name where there is none. */
+async function machineIdentity(): Promise<string> {
+  const id = await readFile('/etc/machine-id', 'latin1').catch(() => '');
+  return id.trim() === '' ? hostname() : id.trim();
 }
 
 async function bootIdentity(): Promise<string> {

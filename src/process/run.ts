@@ -39,6 +39,8 @@ export interface StreamedChild extends AsyncDisposable {
 const defaultCaptureBytes = 256 * 1024;
 /** Between the polite signal and the final one. */
 const graceMs = 3_000;
+/** How long the last words of a program that has ended are waited for. */
+const drainMs = 1_000;
 
 /**
  * Runs a program to its end: no shell, its own process group, bounded capture. A non-zero exit is a result, not an
@@ -116,17 +118,28 @@ async function finish(
 
   let stopped: unknown;
   let insist: NodeJS.Timeout | undefined;
+  let drained: NodeJS.Timeout | undefined;
   const stop = (reason: unknown) => {
     if (stopped !== undefined) return;
     stopped = reason;
     killGroup(child, 'SIGTERM');
-    insist = setTimeout(() => killGroup(child, 'SIGKILL'), graceMs);
+    insist = setTimeout(() => {
+      killGroup(child, 'SIGKILL');
+      letGo();
+    }, graceMs);
   };
   // Whoever of the group outlived the leader dies with it when the group was told to stop. A group's number is not
   // given to others while it has members, and right at the leader's exit it has not been given to others yet.
   child.once('exit', () => {
     if (stopped !== undefined) signalGroup(child, 'SIGKILL');
+    drained = setTimeout(() => setImmediate(letGo), drainMs);
   });
+  // A descendant that left the group may hold the pipes open for as long as it lives; nobody waits for it. What the
+  // caller still reads is left to the caller, unless it was told to stop.
+  const letGo = () => {
+    child.stderr?.destroy();
+    if (readsStdout || stopped !== undefined) child.stdout?.destroy();
+  };
   const onAbort = () => stop(options.signal?.reason);
   options.signal?.addEventListener('abort', onAbort, { once: true });
   const deadline =
@@ -159,6 +172,7 @@ async function finish(
   } finally {
     clearTimeout(deadline);
     clearTimeout(insist);
+    clearTimeout(drained);
     options.signal?.removeEventListener('abort', onAbort);
   }
 }

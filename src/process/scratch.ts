@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
+import { lstat, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { currentOwner, isProvablyDead, Owner } from './owner.ts';
@@ -20,6 +20,10 @@ export type Leftover = Readonly<z.infer<typeof Leftover>>;
 const ownerFile = 'owner.json';
 /** `<pid>-<8 hex>`. Anything of another name below a root is not ours: neither reaped nor counted. */
 const namePattern = /^\d+-[0-9a-f]{8}$/;
+/** What a scratch directory is called until it says whose it is. */
+const unownedPattern = /^\.\d+-[0-9a-f]{8}$/;
+/** No process takes this long (milliseconds) to write the few bytes that say whose a directory is. */
+const ownedByThen = 60_000;
 const journalFile = 'leftovers.jsonl';
 
 /**
@@ -37,10 +41,13 @@ export class Scratch implements AsyncDisposable {
   static async create(root: string): Promise<Scratch> {
     await mkdir(root, { recursive: true, mode: 0o700 });
     const owner = await currentOwner();
-    const path = join(root, `${owner.pid}-${randomBytes(4).toString('hex')}`);
-    await mkdir(path, { mode: 0o700 });
-    await writeDurably(join(path, ownerFile), JSON.stringify(owner));
-    return new Scratch(path);
+    const name = `${owner.pid}-${randomBytes(4).toString('hex')}`;
+    // Under its name it has an owner from the first moment on.
+    const draft = join(root, `.${name}`);
+    await mkdir(draft, { mode: 0o700 });
+    await writeDurably(join(draft, ownerFile), JSON.stringify(owner));
+    await rename(draft, join(root, name));
+    return new Scratch(join(root, name));
   }
 
   /** A path inside, for the caller to create. */
@@ -59,31 +66,67 @@ export class Scratch implements AsyncDisposable {
 }
 
 /**
- * Removes every scratch directory below `root` whose owner is provably dead, after handing what it left outside to
- * `undo`, newest first. A leftover that cannot be undone keeps its directory for the next try.
+ * Removes every scratch directory of this user below `root` whose owner is provably dead, after handing what it left
+ * outside to `undo`, newest first. Of a directory whose leftovers could not all be undone, only the note of those
+ * stays, for the next try.
  * @returns how many directories went.
+ * @throws the reason of `signal`.
  */
-export async function reap(root: string, undo: (leftover: Leftover) => Promise<void>): Promise<number> {
+export async function reap(
+  root: string,
+  undo: (leftover: Leftover) => Promise<void>,
+  options: { readonly signal?: AbortSignal } = {},
+): Promise<number> {
   let reaped = 0;
+  await removeUnowned(root);
   for (const name of await namesIn(root)) {
     const path = join(root, name);
-    if (!(await isAbandoned(path, name))) continue;
-    try {
-      for (const leftover of (await readJournal(path)).reverse()) await undo(leftover);
-      await rm(path, { recursive: true, force: true });
-      reaped += 1;
-    } catch {
-      // Tried again by the next command.
+    if (!(await isAbandoned(path))) continue;
+    options.signal?.throwIfAborted();
+    if (await undoAll(path, undo).catch(() => false)) reaped += 1;
+  }
+  options.signal?.throwIfAborted();
+  return reaped;
+}
+
+async function undoAll(path: string, undo: (leftover: Leftover) => Promise<void>): Promise<boolean> {
+  const stuck: Leftover[] = [];
+  for (const leftover of (await readJournal(path)).reverse()) {
+    await undo(leftover).catch(() => stuck.unshift(leftover));
+  }
+  if (stuck.length === 0) {
+    await rm(path, { recursive: true, force: true });
+    return true;
+  }
+  const draft = join(path, `${journalFile}.draft`);
+  await rm(draft, { force: true });
+  await writeDurably(draft, stuck.map((leftover) => `${JSON.stringify(leftover)}\n`).join(''));
+  await rename(draft, join(path, journalFile));
+  for (const name of await readdir(path)) {
+    if (name !== ownerFile && name !== journalFile)
+      await rm(join(path, name), { recursive: true, force: true });
+  }
+  return false;
+}
+
+/** Directories whose makers died before they could write down whose they are: empty, or nearly so. */
+async function removeUnowned(root: string): Promise<void> {
+  for (const name of (await readdir(root).catch(emptyIfAbsent([]))).filter((name) =>
+    unownedPattern.test(name),
+  )) {
+    const path = join(root, name);
+    const stats = await lstat(path).catch(() => undefined);
+    if (stats !== undefined && isOurs(stats) && Date.now() - stats.mtimeMs > ownedByThen) {
+      await rm(path, { recursive: true, force: true }).catch(() => undefined);
     }
   }
-  return reaped;
 }
 
 /** Whether any scratch directory below `root`, other than `except`, belongs to a process that may be alive. */
 export async function hasLiveOwners(root: string, except?: Scratch): Promise<boolean> {
   for (const name of await namesIn(root)) {
     const path = join(root, name);
-    if (path !== except?.path && !(await isAbandoned(path, name))) return true;
+    if (path !== except?.path && !(await isAbandoned(path))) return true;
   }
   return false;
 }
@@ -99,21 +142,17 @@ function emptyIfAbsent<Empty>(empty: Empty) {
   };
 }
 
-async function isAbandoned(path: string, name: string): Promise<boolean> {
+async function isAbandoned(path: string): Promise<boolean> {
+  const stats = await lstat(path).catch(() => undefined);
+  // What another user wrote names programs that this one would run: root must not follow it.
+  if (stats === undefined || !isOurs(stats)) return false;
   const text = await readFile(join(path, ownerFile), 'utf8').catch(() => undefined);
   const owner = text === undefined ? undefined : Owner.safeParse(parseJson(text)).data;
-  if (owner !== undefined) return isProvablyDead(owner);
-  // Its maker died, or is, between mkdir and the owner file; the pid in the name is all there is to go by.
-  return !isAlive(Number.parseInt(name, 10));
+  return owner !== undefined && isProvablyDead(owner);
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
+function isOurs(stats: { isDirectory(): boolean; readonly uid: number }): boolean {
+  return stats.isDirectory() && stats.uid === (process.geteuid?.() ?? stats.uid);
 }
 
 async function readJournal(path: string): Promise<Leftover[]> {

@@ -4,7 +4,7 @@ import { removeContainer } from '../engine/container.ts';
 import { Engine, environmentOf } from '../engine/engine.ts';
 import { untagImage } from '../engine/image.ts';
 import { clearDeadLocks } from '../process/lock.ts';
-import { isProvablyDead } from '../process/owner.ts';
+import { isSurelyRunning } from '../process/owner.ts';
 import { type EngineAddress, type Leftover, reap } from '../process/scratch.ts';
 import { stopMachinesBelow } from '../smolvm/machines.ts';
 import type { CacheTree } from './cache-tree.ts';
@@ -13,23 +13,27 @@ import type { CacheTree } from './cache-tree.ts';
  * Removes what processes that are provably dead left behind: their locks, scratch directories, containers, tags,
  * children and directories elsewhere. What cannot be removed now is tried again by the next command.
  * @returns how many dead processes were cleaned up after.
+ * @throws the reason of `signal`.
  */
-export async function reapLeftovers(tree: CacheTree): Promise<number> {
+export async function reapLeftovers(tree: CacheTree, signal: AbortSignal): Promise<number> {
   await clearDeadLocks(tree.locksRoot);
-  return reap(tree.scratchRoot, undo);
+  return reap(tree.scratchRoot, (leftover) => undo(leftover, signal), { signal });
 }
 
-async function undo(leftover: Leftover): Promise<void> {
+/** An engine that does not answer must not hold up a command that has nothing to do with it. */
+const patienceMs = 4_000;
+
+async function undo(leftover: Leftover, signal: AbortSignal): Promise<void> {
   switch (leftover.kind) {
     case 'container':
-      await removeContainer(await connect(leftover.engine), leftover.name);
+      await removeContainer(await connect(leftover.engine, signal), leftover.name);
       return;
     case 'tag':
-      await untagImage(await connect(leftover.engine), leftover.reference);
+      await untagImage(await connect(leftover.engine, signal), leftover.reference);
       return;
     case 'process-group':
       // Once its leader is gone, a group's number alone no longer proves whose it is.
-      if (!(await isProvablyDead(leftover.owner))) kill(leftover.owner.pid);
+      if (await isSurelyRunning(leftover.owner)) kill(leftover.owner.pid);
       return;
     case 'directory':
       await stopMachinesBelow(leftover.path);
@@ -40,8 +44,12 @@ async function undo(leftover: Leftover): Promise<void> {
   }
 }
 
-function connect(address: EngineAddress): Promise<Engine> {
-  return Engine.connect({ command: address.command, env: environmentOf(address) });
+function connect(address: EngineAddress, signal: AbortSignal): Promise<Engine> {
+  return Engine.connect({
+    command: address.command,
+    env: environmentOf(address),
+    signal: AbortSignal.any([signal, AbortSignal.timeout(patienceMs)]),
+  });
 }
 
 function kill(group: number): void {

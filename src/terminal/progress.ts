@@ -72,12 +72,12 @@ export class Progress {
 
   /** One line that stays. */
   say(line: string): void {
-    this.#settle(line);
+    this.#settle(withoutControls(line));
   }
 
   /** One line that stays and should be noticed. */
   warn(line: string): void {
-    this.#settle(`${paint(this.#terminal, 'yellow', '!')} ${line}`);
+    this.#settle(`${paint(this.#terminal, 'yellow', '!')} ${withoutControls(line)}`);
   }
 
   #took(ms: number, status: PhaseUpdate): string {

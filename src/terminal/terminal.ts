@@ -35,7 +35,8 @@ export function paint(terminal: Terminal, style: Parameters<typeof styleText>[0]
 
 /**
  * Makes text from outside safe to show: escape sequences and control characters other than newline and tab are
- * replaced, so that a build log cannot move the cursor or set the title.
+ * replaced, so that a build log cannot move the cursor or set the title; so are the characters that turn the direction
+ * of writing, which would make a line read as something else than it is (Unicode, UAX 9).
  */
 export function withoutControls(text: string): string {
   return (
@@ -43,6 +44,6 @@ export function withoutControls(text: string): string {
       // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
       .replace(/\u001b\[[0-?]*[ -/]*[@-~]|\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)/g, '')
       // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
-      .replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '\ufffd')
+      .replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, '\ufffd')
   );
 }

@@ -59,5 +59,9 @@ export function node(source: string, args: readonly string[] = []) {
 
 /** Waits until something holds; a test that waits in vain fails by its runner's limit. */
 export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await holds())) await sleep(10);
+  const giveUp = Date.now() + 30_000;
+  while (!(await holds())) {
+    if (Date.now() > giveUp) throw new Error('what was waited for did not come');
+    await sleep(10);
+  }
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { describe, test } from 'node:test';
-import { currentOwner, isProvablyDead, ownerOf } from '../../src/process/owner.ts';
+import { currentOwner, isProvablyDead, isSurelyRunning, ownerOf } from '../../src/process/owner.ts';
 import { run } from '../../src/process/run.ts';
 import { node, until } from './child.ts';
 
@@ -27,8 +27,8 @@ describe('owner', () => {
   });
 
   test('a zombie is dead although its pid is still taken', async () => {
-    // The shell starts a child and then becomes a program that never waits for it.
-    const parent = spawn('bash', ['-c', 'true & echo $!; exec sleep 300'], {
+    // The shell starts a child and then becomes a program that never waits for it; the child ends only after that.
+    const parent = spawn('bash', ['-c', 'sleep 0.5 & echo $!; exec sleep 300'], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     try {
@@ -54,6 +54,20 @@ describe('owner', () => {
   test('a pid of another namespace cannot be looked up, so it is not dead', async () => {
     const me = await currentOwner();
     assert.equal(await isProvablyDead({ ...me, pid: 4_194_304, pidNamespace: 'pid:[1]' }), false);
+  });
+
+  test('a process of another machine cannot be looked up, so it is not dead, whatever its boot', async () => {
+    const me = await currentOwner();
+    assert.equal(await isProvablyDead({ ...me, machine: 'another', bootId: 'another' }), false);
+    assert.equal(await isSurelyRunning({ ...me, machine: 'another' }), false);
+  });
+
+  test('only that very process is surely running', async () => {
+    const me = await currentOwner();
+    assert.equal(await isSurelyRunning(me), true);
+    assert.equal(await isSurelyRunning({ ...me, startTime: '1' }), false);
+    assert.equal(await isSurelyRunning({ ...me, bootId: 'another' }), false);
+    assert.equal(await isSurelyRunning({ ...me, pidNamespace: 'pid:[1]' }), false);
   });
 
   test('a command name with spaces and parentheses does not confuse the start time', async () => {

@@ -140,6 +140,18 @@ describe('run', () => {
     );
   });
 
+  test('a descendant that left the group and holds the pipes is not waited for', async () => {
+    const escaped = 'setsid sleep 60 & echo said; exit 0';
+    assert.deepEqual(await run('sh', ['-c', escaped]), { code: 0, stdout: 'said\n', stderr: '' });
+    const stop = new AbortController();
+    const running = run('sh', ['-c', 'setsid sleep 60 & sleep 60'], {
+      signal: stop.signal,
+      onStart: () => void setTimeout(() => stop.abort(new Interrupted({ signal: 'SIGINT' })), 100),
+    });
+    await assert.rejects(running, Interrupted);
+    await run('pkill', ['-f', '^sleep 60$']);
+  });
+
   test('an aborted signal starts nothing', async () => {
     await using directory = await temporary();
     const file = join(directory.path, 'started');

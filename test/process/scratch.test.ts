@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { appendFile, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { appendFile, chown, mkdir, readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { currentOwner } from '../../src/process/owner.ts';
@@ -87,14 +87,60 @@ describe('scratch', () => {
     assert.deepEqual(names(undone), ['second', 'first']);
   });
 
-  test('a directory whose maker died before it signed is judged by the pid in its name', async () => {
+  test('a leftover that cannot be undone holds up neither the others nor the room they take', async () => {
     await using directory = await temporary();
-    await mkdir(join(directory.path, '4194304-00000000'));
-    await mkdir(join(directory.path, `${process.pid}-00000000`));
-    await mkdir(join(directory.path, '4194303-00000000'));
-    await writeFile(join(directory.path, '4194303-00000000', 'owner.json'), '{"pid":');
-    assert.equal(await reap(directory.path, async () => undefined), 2);
-    assert.deepEqual(await readdir(directory.path), [`${process.pid}-00000000`]);
+    const child = node(maker, [directory.path]);
+    const path = await child.line();
+    child.kill();
+    await child.end();
+    const undone: Leftover[] = [];
+    const undo = async (leftover: Leftover) => {
+      if (names([leftover])[0] === 'second') throw new Error('its engine does not answer');
+      undone.push(leftover);
+    };
+    assert.equal(await reap(directory.path, undo), 0);
+    assert.deepEqual(names(undone), ['first']);
+    assert.deepEqual((await readdir(path)).sort(), ['leftovers.jsonl', 'owner.json']);
+    const then: Leftover[] = [];
+    assert.equal(await reap(directory.path, async (leftover) => void then.push(leftover)), 1);
+    assert.deepEqual(names(then), ['second']);
+  });
+
+  test('an aborted reap ends, and what it did not get to stays for the next', async () => {
+    await using directory = await temporary();
+    const child = node(maker, [directory.path]);
+    await child.line();
+    child.kill();
+    await child.end();
+    const aborted = AbortSignal.abort(new Error('enough'));
+    await assert.rejects(
+      reap(directory.path, async () => undefined, { signal: aborted }),
+      /enough/,
+    );
+    assert.equal(await reap(directory.path, async () => undefined), 1);
+  });
+
+  test('what another user wrote is neither followed nor removed', async () => {
+    await using directory = await temporary();
+    const child = node(maker, [directory.path]);
+    const path = await child.line();
+    child.kill();
+    await child.end();
+    await chown(path, 65_534, 65_534);
+    const undone: Leftover[] = [];
+    assert.equal(await reap(directory.path, async (leftover) => void undone.push(leftover)), 0);
+    assert.deepEqual(undone, []);
+    assert.equal(await hasLiveOwners(directory.path), true);
+  });
+
+  test('a directory whose maker died before it signed goes once nobody can be signing it any more', async () => {
+    await using directory = await temporary();
+    await mkdir(join(directory.path, '.4194304-00000000'));
+    await mkdir(join(directory.path, '.4194304-00000001'));
+    const longAgo = new Date(Date.now() - 120_000);
+    await utimes(join(directory.path, '.4194304-00000000'), longAgo, longAgo);
+    await reap(directory.path, async () => undefined);
+    assert.deepEqual(await readdir(directory.path), ['.4194304-00000001']);
   });
 
   test('what is not named like ours is neither reaped nor a live owner', async () => {
