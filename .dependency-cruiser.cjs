@@ -1,10 +1,11 @@
 // The borders of the house: arrows run downwards only. Each layer names what it may reach; everything else is refused.
 const layers = {
-  commands: ['commands', 'smolmachine', 'smolvm', 'engine', 'oci', 'terminal', 'process'],
+  commands: ['commands', 'gate', 'smolmachine', 'smolvm', 'engine', 'oci', 'terminal', 'process'],
   smolmachine: ['smolmachine', 'smolvm', 'engine', 'oci', 'process'],
   smolvm: ['smolvm', 'oci', 'process'],
   engine: ['engine', 'oci', 'process'],
   oci: ['oci', 'process'],
+  gate: ['gate', 'process'],
   terminal: ['terminal'],
   process: ['process'],
 };
