@@ -48,7 +48,7 @@ export async function buildImage(engine: Engine, options: BuildOptions): Promise
   const log = new BuildLog();
   try {
     const result = await engine.run(argumentsOf(options, dockerfile, idFile), {
-      env: builderEnvironment,
+      env: { ...argumentEnvironment(options), ...builderEnvironment },
       onLine: (line) => {
         log.line(line);
         options.onLine?.(line);
@@ -66,6 +66,23 @@ export async function buildImage(engine: Engine, options: BuildOptions): Promise
   }
 }
 
+/**
+ * Values of build arguments go through the environment, where other users do not see them; the CLI takes an argument
+ * without a value from there (docker build, `--build-arg`). Names that the CLI itself heeds have to be spelled out.
+ */
+function argumentEnvironment({ buildArgs = [] }: BuildSource): Record<string, string> {
+  return Object.fromEntries(
+    buildArgs.filter(({ name }) => !isHeeded(name)).map(({ name, value }) => [name, value]),
+  );
+}
+
+const heeded =
+  /^(PATH|HOME|USER|SHELL|TERM|LANG|TMPDIR|NO_COLOR|(LC_|LD_|SSH_|GO|DOCKER|BUILD|COMPOSE|CONTAINER|OTEL|STORAGE|REGISTRY|PODMAN|XDG|CGO).*|.*_PROXY)$/i;
+
+function isHeeded(name: string): boolean {
+  return heeded.test(name);
+}
+
 function argumentsOf(options: BuildOptions, dockerfile: string, idFile: string): string[] {
   const { buildArgs = [], target, noCache = false, platform } = options;
   return [
@@ -76,7 +93,7 @@ function argumentsOf(options: BuildOptions, dockerfile: string, idFile: string):
     idFile,
     // The classic builder keeps the container of a failed step; BuildKit and podman have none and take the flag too.
     '--force-rm',
-    ...buildArgs.map(({ name, value }) => `--build-arg=${name}=${value}`),
+    ...buildArgs.map(({ name, value }) => `--build-arg=${isHeeded(name) ? `${name}=${value}` : name}`),
     ...(target === undefined ? [] : [`--target=${target}`]),
     ...(noCache ? ['--no-cache'] : []),
     ...(platform === undefined ? [] : [`--platform=${platform}`]),

@@ -143,21 +143,27 @@ export async function underName<T>(
 }
 
 /**
- * Takes a name from an image. The image itself stays as long as it has another one, so only names that we gave may be
- * passed, never an id. A name that is gone already is no error.
+ * Takes a name that we gave from an image; never pass an id. A name that is gone already is no error. Docker would
+ * remove an image together with its last name, so a last one stays: somebody took the others away meanwhile.
  */
 export async function untagImage(
   engine: Engine,
   reference: string,
   options: CallOptions = {},
 ): Promise<void> {
-  // `docker rmi` of the only name would remove the image with it; `--no-prune` at least keeps its parents.
+  if (engine.dialect === 'docker' && (await isLastName(engine, reference, options))) return;
   const args =
     engine.dialect === 'podman' ? ['untag', reference, reference] : ['rmi', '--no-prune', reference];
   const result = await engine.run(args, options);
   if (result.code === 0) return;
   const failed = engine.failure(args[0] ?? '', result, reference);
   if (failed.name !== 'ImageMissing') throw failed;
+}
+
+async function isLastName(engine: Engine, reference: string, options: CallOptions): Promise<boolean> {
+  const args = ['image', 'inspect', '--format', '{{len .RepoTags}}', reference];
+  const { stdout } = await engine.run(args, options);
+  return /^[01]$/.test(stdout.trim());
 }
 
 /**

@@ -38,7 +38,7 @@ before(async () => {
       "info "*) echo '{"ServerVersion":"20.10.24","Driver":"overlay2","OperatingSystem":"Debian"}' ;;
       "context "*) echo '{"Endpoints":{"docker":{"Host":"tcp://127.0.0.1:1"}}}' ;;
       "build "*) while [ $# -gt 0 ]; do [ "$1" = --iidfile ] && printf ${id} >"$2"; shift; done ;;
-      "image inspect") case "$*" in *format*) echo ${id} ;; *) cat "$FAKE/inspect.json" ;; esac ;;
+      "image inspect") case "$*" in *RepoTags*) echo 2 ;; *format*) echo ${id} ;; *) cat "$FAKE/inspect.json" ;; esac ;;
       "run "*) echo 0123456789ab ;;
       "port "*) echo 127.0.0.1:${port} ;;
     esac`,
@@ -73,6 +73,7 @@ test('a miss builds, inspects, starts the registry, tags, pushes, packs, and rem
     'port',
     'tag',
     'push',
+    'image inspect',
     'rmi',
     'pack create',
     'rm',

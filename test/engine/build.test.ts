@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { buildImage } from '../../src/engine/build.ts';
@@ -192,7 +192,10 @@ describe('a build', () => {
       target: 'agent',
       noCache: true,
       platform: 'linux/arm64',
-      buildArgs: [{ name: 'A', value: 'b c=d' }],
+      buildArgs: [
+        { name: 'A', value: 'b c=d' },
+        { name: 'http_proxy', value: 'x' },
+      ],
       scratch: fake.scratch,
       onLine: (line) => lines.push(line),
     });
@@ -203,13 +206,16 @@ describe('a build', () => {
       '--target=agent',
       '--no-cache',
       '--platform=linux/arm64',
-      '--build-arg=A=b c=d',
+      '--build-arg=A',
+      '--build-arg=http_proxy=x',
       '--force-rm',
     ]) {
       assert.ok(call.includes(` ${flag} `), `${flag} in ${call}`);
     }
     assert.ok(call.endsWith(` ${path}`));
     assert.ok(!call.includes('provenance'));
+    assert.ok(!call.includes('b c=d'), 'a value is on no command line');
+    assert.match(await readFile(join(fake.directory, 'env'), 'utf8'), /^A=b c=d$/m);
   });
 
   test('that fails says at which step, with the end of what it printed', async () => {

@@ -69,6 +69,7 @@ test('an image is tagged, pushed and untagged under the port on 127.0.0.1', asyn
   assert.deepEqual((await fake.calls()).slice(2), [
     `tag ${image.id} ${reference}`,
     `push ${reference}`,
+    `image inspect --format {{len .RepoTags}} ${reference}`,
     `rmi --no-prune ${reference}`,
   ]);
 });
@@ -80,6 +81,13 @@ test('the tag goes when the push fails', async () => {
   await using registry = await ContainerRegistry.start(await fake.connect(), { scratch: fake.scratch });
   await assert.rejects(registry.push(image, 'abc'), { name: 'PushFailed' });
   assert.equal((await fake.calls()).at(-1), `rmi --no-prune 127.0.0.1:${port}/claude-bottle:abc`);
+});
+
+test('a name that has become the last one stays, since Docker would remove the image with it', async () => {
+  await using fake = await fakeEngine(`port\\ *) echo 127.0.0.1:${port} ;; image\\ inspect\\ *) echo 1 ;;`);
+  await using registry = await ContainerRegistry.start(await fake.connect(), { scratch: fake.scratch });
+  await registry.push(image, 'abc');
+  assert.ok(!(await fake.calls()).some((call) => call.startsWith('rmi ')));
 });
 
 test('an image without a name of its own is not pushed, since it would go with the name it gets', async () => {
