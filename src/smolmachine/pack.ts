@@ -23,7 +23,8 @@ export async function pack(request: PackRequest, tools: PackTools): Promise<Pack
   const image = await obtainImage(request, tools, scratch);
   if (request.form === 'smolmachine') requireOurPlatform(image);
   const key = keyOf(image.id);
-  const expected = { imageId: image.id, platform: platformOf(image) };
+  // What smolvm merged itself may hold deleted files again, and must not pass for a flattened image.
+  const expected = { imageId: image.id, platform: platformOf(image), flat: request.registry === 'embedded' };
 
   await using _held = await cache.hold(key);
   const find = async () => {
