@@ -28,7 +28,8 @@ export function cacheRoot(env: Readonly<Record<string, string | undefined>>, hom
 }
 
 /**
- * Creates what is missing of the tree, for this user alone.
+ * Creates what is missing of the tree, for this user alone. A directory of it that belongs to another user, or in which
+ * others may put what they like, is refused: what lies there is believed, and names programs that are run.
  * @throws CacheUnusable, NoSpace.
  */
 export async function openTree(root: string): Promise<CacheTree> {
@@ -44,8 +45,9 @@ export async function openTree(root: string): Promise<CacheTree> {
   for (const path of [root, layersRoot, scratchRoot, sourcesRoot, locksRoot, ...Object.values(formRoots)]) {
     try {
       await makeDirectory(path);
+      await requireOurs(path);
     } catch (error) {
-      throw await asCacheFailure(error, path);
+      throw await asTreeFailure(error, path);
     }
   }
   return tree;
@@ -67,6 +69,18 @@ async function makeDirectory(path: string): Promise<void> {
   }
 }
 
+/** The bits of inode(7) by which others may add or replace entries of a directory; the sticky bit stops replacing. */
+const writableByOthers = 0o022;
+const sticky = 0o1000;
+
+async function requireOurs(path: string): Promise<void> {
+  const { uid, mode } = await stat(path);
+  const ours = uid === (process.geteuid?.() ?? uid);
+  if (ours && ((mode & writableByOthers) === 0 || (mode & sticky) !== 0)) return;
+  const code = `user ${uid}, mode ${(mode & 0o7777).toString(8)}`;
+  throw new CacheUnusable({ path, reason: 'not-yours', code });
+}
+
 const reasons: Readonly<Record<string, CacheUnusable['fields']['reason']>> = {
   EEXIST: 'not-a-directory',
   ENOTDIR: 'not-a-directory',
@@ -74,6 +88,9 @@ const reasons: Readonly<Record<string, CacheUnusable['fields']['reason']>> = {
   EACCES: 'no-permission',
   EPERM: 'no-permission',
   EIO: 'io-error',
+  ENOTSUP: 'io-error',
+  EOPNOTSUPP: 'io-error',
+  ENOSYS: 'io-error',
 };
 
 /** Turns the system's refusal to work in the cache into CacheUnusable or NoSpace; any other error stays as it is. */
@@ -82,4 +99,12 @@ export async function asCacheFailure(error: unknown, path: string): Promise<unkn
   const reason = reasons[code];
   if (reason !== undefined) return new CacheUnusable({ path, reason, code }, { cause: error });
   return asNoSpace(error, path, 'cache');
+}
+
+/** `asCacheFailure` for the making of a directory, where no refusal of the system's, such as ENOENT from /proc, is a bug of ours. */
+async function asTreeFailure(error: unknown, path: string): Promise<unknown> {
+  const told = await asCacheFailure(error, path);
+  const code = told instanceof Error ? ((told as NodeJS.ErrnoException).code ?? '') : '';
+  if (!/^E[A-Z0-9]+$/.test(code)) return told;
+  return new CacheUnusable({ path, reason: 'io-error', code }, { cause: error });
 }

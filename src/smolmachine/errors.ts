@@ -41,8 +41,9 @@ export class PlatformMismatch extends failure('PlatformMismatch')<{
 /** The cache directory cannot be used as one. */
 export class CacheUnusable extends failure('CacheUnusable')<{
   path: string;
-  reason: 'not-a-directory' | 'read-only' | 'no-permission' | 'io-error';
-  /** The system's error code, such as EROFS. */
+  /** `not-yours`: it belongs to another user, or others may write to it. */
+  reason: 'not-a-directory' | 'read-only' | 'no-permission' | 'io-error' | 'not-yours';
+  /** The system's error code, such as EROFS; for `not-yours` the owner and the mode. */
   code: string;
 }> {}
 
@@ -63,4 +64,18 @@ export class EntryRefused extends failure('EntryRefused')<{
   reason: string;
 }> {}
 
-export type SmolmachineFailure = ArtifactDamaged | ArtifactMismatch | PlatformMismatch | CacheUnusable | NoSpace | EntryRefused;
+/** An entry was removed or replaced before it could be copied out of the cache, or what was copied is not the whole of it. */
+export class EntryChanged extends failure('EntryChanged')<{
+  path: string;
+  key: string;
+  reason: string;
+}> {}
+
+export type SmolmachineFailure =
+  | ArtifactDamaged
+  | ArtifactMismatch
+  | PlatformMismatch
+  | CacheUnusable
+  | NoSpace
+  | EntryRefused
+  | EntryChanged;
