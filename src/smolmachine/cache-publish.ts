@@ -3,7 +3,7 @@ import { lstat, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 export interface Publication {
-  /** The finished file or directory, inside a scratch directory on the same file system. */
+  /** The finished file or directory, inside a scratch directory on the same file system. It becomes this user's alone. */
   readonly prepared: string;
   /** Where it shall be. What is there already is replaced. */
   readonly target: string;
@@ -23,7 +23,7 @@ export async function putInPlace({ prepared, target, record, recordText, at }: P
   const nonce = randomBytes(4).toString('hex');
   const newRecord = `${prepared}.${nonce}.json`;
   const replaced = `${prepared}.${nonce}.replaced`;
-  await syncTree(prepared);
+  await settle(prepared);
   await writeSynced(newRecord, recordText, at);
   await rm(record, { force: true });
   await rm(hiddenRecord(record), { force: true });
@@ -57,13 +57,16 @@ export async function takeAway(record: string, target: string): Promise<void> {
   await rm(target, { recursive: true, force: true });
 }
 
-async function syncTree(path: string): Promise<void> {
+/** Closes a tree to everybody else, whoever made it with whatever mode, and brings it to the disk. */
+async function settle(path: string): Promise<void> {
   const entries = await readdir(path, { withFileTypes: true }).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOTDIR') return undefined;
     throw error;
   });
-  for (const entry of entries ?? []) await syncTree(join(path, entry.name));
-  await syncOne(path);
+  for (const entry of entries ?? []) await settle(join(path, entry.name));
+  await using handle = await open(path, 'r');
+  await handle.chmod(entries === undefined ? 0o600 : 0o700);
+  await handle.sync();
 }
 
 async function syncOne(path: string): Promise<void> {
