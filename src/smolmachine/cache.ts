@@ -4,8 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Digest } from '../oci/digest.ts';
 import { acquireLock, isLocked, type LockOptions } from '../process/lock.ts';
-import { Scratch } from '../process/scratch.ts';
-import { readArtifact } from './artifact.ts';
+import { hasLiveOwners, Scratch } from '../process/scratch.ts';
 import { hiddenRecord, putInPlace, takeAway } from './cache-publish.ts';
 import { asCacheFailure, type CacheTree, openTree } from './cache-tree.ts';
 import {
@@ -18,8 +17,9 @@ import {
   parseRecord,
   recordVersion,
 } from './entry.ts';
-import { checkLayout, layoutBytes } from './entry-layout.ts';
-import { ArtifactDamaged, ArtifactMismatch, EntryRefused } from './errors.ts';
+import { checkEntry } from './entry-check.ts';
+import { layoutBytes } from './entry-layout.ts';
+import { EntryRefused } from './errors.ts';
 
 export type Lookup =
   | { readonly state: 'hit'; readonly entry: CacheEntry }
@@ -29,8 +29,18 @@ export type Lookup =
 /** What a scan of the cache finds under one key and form. */
 export type Found =
   | { readonly state: 'entry'; readonly form: EntryForm; readonly key: CacheKey; readonly entry: CacheEntry }
+  /** What a later release keeps there. It is left alone. */
+  | { readonly state: 'newer'; readonly form: EntryForm; readonly key: CacheKey }
   /** A record that cannot be read, or files without one. */
   | { readonly state: 'orphan'; readonly form: EntryForm; readonly key: CacheKey };
+
+/** What a look-up wants beyond the key. */
+export interface Expected {
+  readonly imageId?: Digest;
+  readonly platform?: string;
+  /** Made of one flattened layer: where smolvm merged layers itself, deleted files may be back. */
+  readonly flat?: boolean;
+}
 
 export interface CacheOptions {
   readonly now?: () => Date;
@@ -69,7 +79,7 @@ export class Cache {
   async scratch(options: { readonly signal?: AbortSignal } = {}): Promise<Scratch> {
     const scratch = await this.#writing(this.tree.scratchRoot, () => Scratch.create(this.tree.scratchRoot));
     try {
-      while (await isLocked(this.layersLock)) {
+      while (await isLocked(this.#layersLock)) {
         options.signal?.throwIfAborted();
         await sleep(pollMs);
       }
@@ -81,8 +91,9 @@ export class Cache {
   }
 
   /**
-   * Makes this process the only one that may change the entries of `key`. Others wait, and `onWait` tells whom for.
-   * @throws LockBusy after `waitMs`, CacheUnusable, NoSpace, or the reason of `signal`.
+   * Makes this process the only one that may change the entries of `key`: publish, prune, or mend them. Others wait,
+   * and `onWait` tells whom for.
+   * @throws LockBusy after `waitMs`, NotALock, CacheUnusable, NoSpace, or the reason of `signal`.
    */
   lock(key: CacheKey, options: LockOptions = {}): Promise<AsyncDisposable> {
     return this.#writing(this.tree.locksRoot, () => acquireLock(this.#lockPath(key), options));
@@ -90,13 +101,15 @@ export class Cache {
 
   /**
    * Keeps prune away from the entries of `key` until disposal; any number of processes may. Take it before the look-up
-   * whose path is to be used. On a cache that cannot be written to there is nothing to fear, and nothing is done.
+   * whose path is to be used. It does not keep a maker from publishing anew: whoever must read one and the same entry
+   * to its end takes the lock. On a cache that cannot be written to there is nothing to fear, and nothing is done.
+   * @throws NotALock, CacheUnusable, NoSpace.
    */
   async hold(key: CacheKey): Promise<AsyncDisposable> {
     const path = join(this.tree.locksRoot, `${checked(key)}.hold.${randomBytes(6).toString('hex')}`);
-    return acquireLock(path).catch((error: NodeJS.ErrnoException) => {
+    return acquireLock(path).catch(async (error: NodeJS.ErrnoException) => {
       if (isRefusal(error)) return { [Symbol.asyncDispose]: async () => undefined };
-      throw error;
+      throw await asCacheFailure(error, this.tree.locksRoot);
     });
   }
 
@@ -108,32 +121,42 @@ export class Cache {
     return false;
   }
 
-  /** The lock under which stored layers are removed. */
-  get layersLock(): string {
+  /**
+   * Makes this process the only one that may remove stored layers. A run that begins from here on waits for it before it
+   * looks at the store; one that began before is told by `layersInUse`.
+   * @throws NotALock, CacheUnusable, NoSpace, or the reason of `signal`.
+   */
+  lockLayers(signal?: AbortSignal): Promise<AsyncDisposable> {
+    return this.#writing(this.tree.locksRoot, () =>
+      acquireLock(this.#layersLock, signal === undefined ? {} : { signal }),
+    );
+  }
+
+  /** Whether any run, other than the one that `own` belongs to, may be using stored layers. */
+  layersInUse(own?: Scratch): Promise<boolean> {
+    return hasLiveOwners(this.tree.scratchRoot, own);
+  }
+
+  get #layersLock(): string {
     return join(this.tree.locksRoot, 'layers.lock');
   }
 
   /**
    * Finds the entry of `key`. A hit has a sound record and passed the cheap checks: exact size, footer and manifest of
    * an artifact; manifest and blob sizes of a layout. So a truncated entry is never a hit. It counts as used now.
-   * With `expected`, an entry of another image or platform under the same key is a miss.
+   * An entry that is not as `expected`, or that a later release made, is a miss.
    * @throws CacheUnusable when the directory cannot be read.
    */
-  async lookup(
-    form: EntryForm,
-    key: CacheKey,
-    expected: { readonly imageId?: Digest; readonly platform?: string } = {},
-  ): Promise<Lookup> {
+  async lookup(form: EntryForm, key: CacheKey, expected: Expected = {}): Promise<Lookup> {
     for (;;) {
       const text = await this.recordText(form, key);
       if (text === undefined) return { state: 'miss' };
       const found = await this.#reading(this.entryPath(form, key), () => this.#examine(form, key, text));
       // Whoever replaces an entry removes its record first: the same record before and after means the same files.
       if ((await this.recordText(form, key)) !== text) continue;
-      if (typeof found === 'string') return { state: 'damaged', reason: found };
-      const { image, platform } = found;
-      if (image.id !== (expected.imageId ?? image.id)) return { state: 'miss' };
-      if (platform !== (expected.platform ?? platform)) return { state: 'miss' };
+      if (found === 'newer') return { state: 'miss' };
+      if ('damage' in found) return { state: 'damaged', reason: found.damage };
+      if (!isAsExpected(found, expected)) return { state: 'miss' };
       const now = this.#now();
       // Only the order of pruning depends on it, and a read-only cache must still answer.
       await utimes(this.recordPath(form, key), now, now).catch(() => undefined);
@@ -143,8 +166,8 @@ export class Cache {
   }
 
   /**
-   * Moves a finished file or directory out of a scratch directory of this cache into its place, on the disk before it
-   * counts. What was there is replaced. The caller holds the lock of `key`.
+   * Moves a finished file or directory out of a scratch directory of this cache into its place, for this user alone, on
+   * the disk before it counts. What was there is replaced. The caller holds the lock of `key`.
    * @throws EntryRefused when the cheap checks fail, NoSpace, CacheUnusable.
    */
   async publish(form: EntryForm, key: CacheKey, prepared: string, made: NewEntry): Promise<CacheEntry> {
@@ -163,7 +186,7 @@ export class Cache {
     };
     const recordText = `${JSON.stringify(record, undefined, 2)}\n`;
     const reason =
-      parseRecord(recordText) === undefined ? 'its record is wrong' : await unfit(record, prepared);
+      parseRecord(recordText) === undefined ? 'its record is wrong' : await checkEntry(record, prepared);
     if (reason !== undefined) throw new EntryRefused({ path: prepared, key, reason });
     const path = this.entryPath(form, key);
     await this.#writing(path, () =>
@@ -180,23 +203,17 @@ export class Cache {
 
   /**
    * Removes the entry unless somebody holds it: the record is hidden first, so that nobody can find the entry after
-   * the holders were counted. The caller holds the lock of `key`.
+   * the holders were counted. A record that a killed run left hidden comes back if the entry is held. The caller holds
+   * the lock of `key`.
    * @returns whether it is gone.
    */
   async discardUnlessHeld(form: EntryForm, key: CacheKey): Promise<boolean> {
     const record = this.recordPath(form, key);
     const hidden = hiddenRecord(record);
     return this.#writing(record, async () => {
-      const found = await rename(record, hidden).then(
-        () => true,
-        (error: NodeJS.ErrnoException) => {
-          if (error.code === 'ENOENT') return false;
-          throw error;
-        },
-      );
-      // Without a record nobody found the entry, so nobody can be using it.
-      if (found && (await this.isHeld(key))) {
-        await rename(hidden, record);
+      await rename(record, hidden).catch(ifThere);
+      if (await this.isHeld(key)) {
+        await rename(hidden, record).catch(ifThere);
         return false;
       }
       await takeAway(record, this.entryPath(form, key));
@@ -219,6 +236,7 @@ export class Cache {
       for (const key of [...keys].sort()) {
         const record = await this.record(form, key);
         if (record === undefined) found.push({ state: 'orphan', form, key });
+        else if (record === 'newer') found.push({ state: 'newer', form, key });
         else found.push({ state: 'entry', form, key, entry: { path: this.entryPath(form, key), record } });
       }
     }
@@ -232,11 +250,15 @@ export class Cache {
     return names.filter((name) => name.split('.', 1)[0] === key).map((name) => join(root, name));
   }
 
-  /** The record of an entry, with the time of its last use; `undefined` when it is absent or unreadable. */
-  async record(form: EntryForm, key: CacheKey): Promise<EntryRecord | undefined> {
+  /**
+   * The record of an entry, with the time of its last use; `newer` when a later release wrote it, `undefined` when it is
+   * absent or unreadable.
+   */
+  async record(form: EntryForm, key: CacheKey): Promise<EntryRecord | 'newer' | undefined> {
     const path = this.recordPath(form, key);
     const text = await this.recordText(form, key);
     const record = text === undefined ? undefined : parseRecord(text);
+    if (record === 'newer') return record;
     const touched = await stat(path).then(
       (stats) => stats.mtime,
       () => undefined,
@@ -259,7 +281,7 @@ export class Cache {
   /** Why the files of an entry are not what `record` says, by the cheap checks; `undefined` when they are. */
   async unfit(form: EntryForm, key: CacheKey, record: EntryRecord): Promise<string | undefined> {
     if (record.form !== form || record.key !== key) return 'its record is of another entry';
-    return unfit(record, this.entryPath(form, key));
+    return checkEntry(record, this.entryPath(form, key));
   }
 
   entryPath(form: EntryForm, key: CacheKey): string {
@@ -280,10 +302,16 @@ export class Cache {
     return join(this.tree.locksRoot, `${checked(key)}.lock`);
   }
 
-  async #examine(form: EntryForm, key: CacheKey, text: string): Promise<EntryRecord | string> {
+  async #examine(
+    form: EntryForm,
+    key: CacheKey,
+    text: string,
+  ): Promise<EntryRecord | 'newer' | { readonly damage: string }> {
     const record = parseRecord(text);
-    if (record === undefined) return 'its record cannot be read';
-    return (await this.unfit(form, key, record)) ?? record;
+    if (record === 'newer') return record;
+    if (record === undefined) return { damage: 'its record cannot be read' };
+    const damage = await this.unfit(form, key, record);
+    return damage === undefined ? record : { damage };
   }
 
   async #reading<Result>(path: string, work: (path: string) => Promise<Result>): Promise<Result> {
@@ -299,36 +327,21 @@ export class Cache {
   }
 }
 
-/** Why the files at `path` are not what the record says, by the cheap checks; `undefined` when they are. */
-async function unfit(record: EntryRecord, path: string): Promise<string | undefined> {
-  const { configDigest, manifestDigest, platform, sizes } = record;
-  if (record.form === 'oci') {
-    if (manifestDigest === undefined) return 'its record has no manifest digest';
-    return checkLayout(path, { manifestDigest, configDigest });
-  }
-  if (record.sha256 === undefined) return 'its record has no sha256';
-  try {
-    const { size } = await readArtifact(path, { platform, imageDigest: configDigest });
-    return size === sizes.artifact ? undefined : `${size} bytes instead of ${sizes.artifact}`;
-  } catch (error) {
-    const reason = whyUnfit(error);
-    if (reason === undefined) throw error;
-    return reason;
-  }
-}
-
-/** The words of an error that speaks of the entry itself, rather than of the way to it. */
-export function whyUnfit(error: unknown): string | undefined {
-  if (error instanceof ArtifactDamaged) return `${error.fields.reason}: ${error.fields.detail}`;
-  if (error instanceof ArtifactMismatch) {
-    const { what, found, expected } = error.fields;
-    return `its ${what} is ${found} instead of ${expected}`;
-  }
-  return (error as NodeJS.ErrnoException).code === 'EIO' ? 'it cannot be read: EIO' : undefined;
+function isAsExpected(record: EntryRecord, { imageId, platform, flat }: Expected): boolean {
+  return (
+    (imageId === undefined || imageId === record.image.id) &&
+    (platform === undefined || platform === record.platform) &&
+    (flat !== true || record.layerDigest !== undefined)
+  );
 }
 
 function byLastUsed(a: CacheEntry, b: CacheEntry): number {
   return b.record.lastUsed.localeCompare(a.record.lastUsed) || a.path.localeCompare(b.path);
+}
+
+/** For a file that need not be there. */
+function ifThere(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'ENOENT') throw error;
 }
 
 function isRefusal(error: NodeJS.ErrnoException): boolean {

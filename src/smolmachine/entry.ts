@@ -16,7 +16,7 @@ export function keyOf(imageId: Digest): CacheKey {
   return hexOf(imageId).slice(0, 16);
 }
 
-export function isCacheKey(text: string): text is CacheKey {
+export function isCacheKey(text: string): boolean {
   return keyPattern.test(text);
 }
 
@@ -28,6 +28,7 @@ export const EntryRecord = z.object({
   image: z.object({ id: Digest, reference: z.string() }),
   configDigest: Digest,
   manifestDigest: Digest.exactOptional(),
+  /** Of the one flattened layer; absent when smolvm merged the image's own layers. */
   layerDigest: Digest.exactOptional(),
   /** The layers in the store that the entry was made of, bottom first. */
   layers: z.array(Digest),
@@ -60,10 +61,13 @@ export interface CacheEntry {
   readonly record: EntryRecord;
 }
 
-/** Parses a record's text; `undefined` when it is none, or of another version. */
-export function parseRecord(text: string): EntryRecord | undefined {
+const NewerRecord = z.object({ version: z.number().int().gt(recordVersion) });
+
+/** Parses a record's text: `newer` when a later release wrote it, whose entry is not ours to judge; `undefined` when it is none. */
+export function parseRecord(text: string): EntryRecord | 'newer' | undefined {
   try {
-    return EntryRecord.safeParse(JSON.parse(text)).data;
+    const json: unknown = JSON.parse(text);
+    return NewerRecord.safeParse(json).success ? 'newer' : EntryRecord.safeParse(json).data;
   } catch {
     return undefined;
   }

@@ -1,8 +1,8 @@
 import { rm, stat } from 'node:fs/promises';
 import type { Digest } from '../oci/digest.ts';
 import { LockBusy } from '../process/errors.ts';
-import { acquireLock, clearDeadLocks } from '../process/lock.ts';
-import { hasLiveOwners, type Scratch } from '../process/scratch.ts';
+import { clearDeadLocks } from '../process/lock.ts';
+import type { Scratch } from '../process/scratch.ts';
 import type { Cache, Found } from './cache.ts';
 import type { CacheEntry, CacheKey } from './entry.ts';
 import { layoutBytes } from './entry-layout.ts';
@@ -85,6 +85,7 @@ async function removeEntry(cache: Cache, { record }: CacheEntry, policy: PrunePo
   if (lock === undefined) return false;
   const now = await cache.record(record.form, record.key);
   if (now === undefined) return true;
+  if (now === 'newer') return false;
   // Used or made anew since we chose it: it is not the least recently used one any more.
   if (policy.all !== true && now.lastUsed !== record.lastUsed) return false;
   return await cache.discardUnlessHeld(record.form, record.key);
@@ -100,6 +101,8 @@ async function removeOrphans(
     if (state !== 'orphan') continue;
     await using lock = await tryLock(cache, key);
     if (lock === undefined || (await cache.record(form, key)) !== undefined) continue;
+    // A prune that was killed may have left the record hidden while somebody uses the files.
+    if (await cache.isHeld(key)) continue;
     for (const path of await cache.filesOf(form, key)) {
       removed.push({ path, bytes: await bytesOf(path) });
       if (policy.dryRun !== true) await rm(path, { recursive: true, force: true });
@@ -114,17 +117,13 @@ async function removeUnusedLayers(
   policy: PrunePolicy,
   removed: readonly CacheEntry[],
 ): Promise<Pick<PruneReport, 'layersRemoved' | 'layersInUse'>> {
-  // A run that begins from here on waits for this lock before it looks at the store; one that began before is seen.
-  await using _lock = await acquireLock(
-    cache.layersLock,
-    policy.signal === undefined ? {} : { signal: policy.signal },
-  );
+  await using _lock = await cache.lockLayers(policy.signal);
   const gone = new Set(removed.map(({ path }) => path));
   const needed = new Set(
     (await cache.list()).filter(({ path }) => !gone.has(path)).flatMap(({ record }) => record.layers),
   );
   const unused = (await layers.list()).filter(({ diffId }) => !needed.has(diffId));
-  if (unused.length > 0 && (await hasLiveOwners(cache.tree.scratchRoot, policy.own))) {
+  if (unused.length > 0 && (await cache.layersInUse(policy.own))) {
     return { layersRemoved: [], layersInUse: true };
   }
   for (const { diffId } of policy.dryRun === true ? [] : unused) await layers.remove(diffId);

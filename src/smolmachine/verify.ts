@@ -1,15 +1,18 @@
 import { rm } from 'node:fs/promises';
 import type { Digest } from '../oci/digest.ts';
+import { LayerMissing } from '../oci/errors.ts';
 import { verifyArtifact } from './artifact-verify.ts';
-import { type Cache, whyUnfit } from './cache.ts';
+import type { Cache } from './cache.ts';
 import { type CacheKey, type EntryForm, type EntryRecord, parseRecord } from './entry.ts';
+import { whyUnfit } from './entry-check.ts';
 import { verifyLayoutBlobs } from './entry-layout.ts';
 import { tryLock } from './prune.ts';
 
 /** The side of the layer store that verifying needs. */
 export interface VerifiableLayers {
   list(): Promise<readonly { readonly diffId: Digest; readonly bytes: number }[]>;
-  verify(diffId: Digest): Promise<'ok' | 'damaged'>;
+  /** @throws LayerMissing, or the reason of `signal`. */
+  verify(diffId: Digest, signal?: AbortSignal): Promise<'ok' | 'damaged'>;
   remove(diffId: Digest): Promise<void>;
 }
 
@@ -38,7 +41,8 @@ export type VerifyResult = {
 /**
  * Reads every byte of the cache and yields one result per entry and per stored layer, as it gets to know them: size,
  * footer, CRC-32, SHA-256 and metadata of artifacts; every blob's digest of layouts; every layer against its digest.
- * What another process replaces or removes meanwhile is looked at again or left out, and is never reported as damage.
+ * What another process replaces or removes meanwhile is looked at again or left out, and is never reported as damage;
+ * what a later release made is left out too. `fix` removes nothing that somebody may be using.
  * @throws CacheUnusable, or the reason of `signal`.
  */
 export async function* verifyCache(
@@ -53,10 +57,13 @@ export async function* verifyCache(
   }
   for (const { diffId, bytes } of await layers.list()) {
     options.signal?.throwIfAborted();
-    const state = await layers.verify(diffId);
+    const state = await verifyLayer(layers, diffId, options.signal);
+    if (state === undefined) continue;
     options.onBytes?.(bytes);
-    const removed = state === 'damaged' && options.fix === true;
-    if (removed) await layers.remove(diffId);
+    const removed =
+      state === 'damaged' &&
+      options.fix === true &&
+      (await removeDamagedLayer(cache, layers, diffId, options));
     yield {
       kind: 'layer',
       diffId,
@@ -66,6 +73,32 @@ export async function* verifyCache(
       removed,
     };
   }
+}
+
+/** `undefined` for a layer that somebody removed meanwhile. */
+async function verifyLayer(
+  layers: VerifiableLayers,
+  diffId: Digest,
+  signal: AbortSignal | undefined,
+): Promise<'ok' | 'damaged' | undefined> {
+  return layers.verify(diffId, signal).catch((error: unknown) => {
+    if (error instanceof LayerMissing) return undefined;
+    throw error;
+  });
+}
+
+/** Removes a damaged layer, unless a run may be using it or has brought a sound one in its place. */
+async function removeDamagedLayer(
+  cache: Cache,
+  layers: VerifiableLayers,
+  diffId: Digest,
+  { signal }: VerifyOptions,
+): Promise<boolean> {
+  await using _lock = await cache.lockLayers(signal);
+  if (await cache.layersInUse()) return false;
+  if ((await verifyLayer(layers, diffId, signal)) !== 'damaged') return false;
+  await layers.remove(diffId);
+  return true;
 }
 
 async function verifyEntry(
@@ -83,17 +116,12 @@ async function verifyEntry(
       if (lock === undefined || (await cache.recordText(form, key)) !== undefined) return undefined;
       const files = await cache.filesOf(form, key);
       if (files.length === 0) return undefined;
-      if (options.fix === true)
-        await Promise.all(files.map((path) => rm(path, { recursive: true, force: true })));
-      return {
-        ...what,
-        bytes: 0,
-        state: 'orphan',
-        reason: 'it has no record',
-        removed: options.fix === true,
-      };
+      const removed = options.fix === true && !(await cache.isHeld(key));
+      if (removed) await Promise.all(files.map((path) => rm(path, { recursive: true, force: true })));
+      return { ...what, bytes: 0, state: 'orphan', reason: 'it has no record', removed };
     }
     const record = parseRecord(text);
+    if (record === 'newer') return undefined;
     const reason =
       record === undefined ? 'its record cannot be read' : await damageOf(cache, form, key, record, options);
     const bytes = record?.sizes.artifact ?? 0;

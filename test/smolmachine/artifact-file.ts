@@ -21,13 +21,7 @@ export interface ArtifactOptions {
 }
 
 type FooterField =
-  | 'version'
-  | 'stubSize'
-  | 'assetsOffset'
-  | 'assetsSize'
-  | 'manifestOffset'
-  | 'manifestSize'
-  | 'crc32';
+  'version' | 'stubSize' | 'assetsOffset' | 'assetsSize' | 'manifestOffset' | 'manifestSize' | 'crc32';
 
 export const configDigest: Digest = `sha256:${'ab'.repeat(32)}`;
 

@@ -1,85 +1,38 @@
 import assert from 'node:assert/strict';
-import { appendFile, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import {
+  appendFile,
+  chmod,
+  mkdir,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  symlink,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import type { Digest } from '../../src/oci/digest.ts';
-import { run } from '../../src/process/run.ts';
-import { Cache } from '../../src/smolmachine/cache.ts';
-import { cacheRoot } from '../../src/smolmachine/cache-tree.ts';
 import { keyOf } from '../../src/smolmachine/entry.ts';
-import { CacheUnusable, EntryRefused, NoSpace } from '../../src/smolmachine/errors.ts';
+import { EntryRefused, NoSpace } from '../../src/smolmachine/errors.ts';
 import { asNoSpace, ensureSpace } from '../../src/smolmachine/space.ts';
 import { temporary } from '../process/child.ts';
-import { artifactFile } from './artifact-file.ts';
-import { Clock, digestOf, openCache, publishArtifact, publishLayout, recordOf } from './entries.ts';
+import { artifactFile, sha256Of } from './artifact-file.ts';
+import {
+  Clock,
+  digestOf,
+  openCache,
+  publishArtifact,
+  publishLayout,
+  recordOf,
+  writeLayout,
+} from './entries.ts';
+import { mounted } from './mounted.ts';
 
 const key = keyOf(digestOf('app'));
-
-/** A tmpfs of its own, unmounted with the test. Root ignores permission bits, but no mount option. */
-async function mounted(options: string) {
-  const directory = await temporary();
-  const { code, stderr } = await run('mount', ['-t', 'tmpfs', '-o', options, 'none', directory.path]);
-  assert.equal(code, 0, stderr);
-  return {
-    path: directory.path,
-    async [Symbol.asyncDispose]() {
-      await run('umount', [directory.path]);
-      await directory[Symbol.asyncDispose]();
-    },
-  };
-}
-
-describe('cache directory', () => {
-  test('follows XDG_CACHE_HOME if that is absolute', () => {
-    assert.equal(cacheRoot({ XDG_CACHE_HOME: '/x' }, '/home/u'), '/x/claude-bottle');
-    for (const XDG_CACHE_HOME of [undefined, '', 'relative']) {
-      assert.equal(cacheRoot({ XDG_CACHE_HOME }, '/home/u'), '/home/u/.cache/claude-bottle');
-    }
-  });
-
-  test('is created for this user alone', async () => {
-    await using directory = await temporary();
-    const { tree } = await openCache(join(directory.path, 'deep', 'cache'));
-    for (const path of [tree.root, tree.locksRoot, tree.scratchRoot, ...Object.values(tree.formRoots)]) {
-      assert.equal((await stat(path)).mode & 0o777, 0o700);
-    }
-  });
-
-  test('that is a file, or below one, is refused by name', async () => {
-    await using directory = await temporary();
-    const file = join(directory.path, 'file');
-    await writeFile(file, '');
-    for (const path of [file, join(file, 'cache')]) {
-      await assert.rejects(
-        Cache.open(path),
-        (error) => error instanceof CacheUnusable && error.fields.reason === 'not-a-directory',
-      );
-    }
-  });
-
-  test('that is read-only and empty is refused as read-only', async () => {
-    await using mount = await mounted('ro,size=1m');
-    await assert.rejects(
-      Cache.open(join(mount.path, 'cache')),
-      (error) => error instanceof CacheUnusable && error.fields.reason === 'read-only',
-    );
-  });
-
-  test('that became read-only still answers look-ups, and refuses what must write', async () => {
-    await using mount = await mounted('size=8m');
-    await publishArtifact(await openCache(mount.path), 'app');
-    assert.equal((await run('mount', ['-o', 'remount,ro', mount.path])).code, 0);
-    const cache = await openCache(mount.path);
-    await using _held = await cache.hold(key);
-    assert.equal((await cache.lookup('smolmachine', key)).state, 'hit');
-    const readOnly = (error: unknown) =>
-      error instanceof CacheUnusable && error.fields.reason === 'read-only';
-    await assert.rejects(cache.lock(key), readOnly);
-    await assert.rejects(cache.scratch(), readOnly);
-    await assert.rejects(cache.discard('smolmachine', key), readOnly);
-  });
-});
 
 describe('space', () => {
   test('missing space is told with the numbers before anything is written', async () => {
@@ -105,6 +58,18 @@ describe('space', () => {
     }
     const other = new Error('other');
     assert.equal(await asNoSpace(other, mount.path, 'layer'), other);
+  });
+
+  test('a hold that finds no room says so', async () => {
+    await using mount = await mounted('size=256k,nr_inodes=15');
+    const cache = await openCache(mount.path);
+    const fill = (made = 0): Promise<void> =>
+      symlink('x', join(cache.tree.scratchRoot, `fill${made}`)).then(
+        () => fill(made + 1),
+        () => undefined,
+      );
+    await fill();
+    await assert.rejects(cache.hold(key), NoSpace);
   });
 
   test('publishing into a full cache says so and leaves nothing', async () => {
@@ -191,6 +156,37 @@ describe('entries', () => {
     assert.equal((await cache.lookup('smolmachine', key, { platform: 'linux/arm64' })).state, 'miss');
   });
 
+  test('where a flat image is wanted, one that smolvm merged itself is a miss', async () => {
+    await using directory = await temporary();
+    const cache = await openCache(directory.path);
+    await publishArtifact(cache, 'app');
+    assert.equal((await cache.lookup('smolmachine', key, { flat: false })).state, 'hit');
+    assert.equal((await cache.lookup('smolmachine', key, { flat: true })).state, 'miss');
+    await publishLayout(cache, 'app');
+    assert.equal((await cache.lookup('oci', key, { flat: true })).state, 'hit');
+  });
+
+  test("are this user's alone, whatever mode they were made with", async () => {
+    await using directory = await temporary();
+    const cache = await openCache(directory.path);
+    await using scratch = await cache.scratch();
+    const [file, layout] = [scratch.file('a'), scratch.file('layout')];
+    const bytes = artifactFile();
+    await writeFile(file, bytes);
+    await chmod(file, 0o644);
+    const record = { ...recordOf('app'), sha256: sha256Of(bytes) };
+    const artifact = await cache.publish('smolmachine', key, file, record);
+    assert.equal((await stat(artifact.path)).mode & 0o777, 0o600);
+    const digests = await writeLayout(layout, Buffer.from('x'));
+    const { path } = await cache.publish('oci', key, layout, { ...recordOf('app'), ...digests });
+    const parts = await readdir(path, { recursive: true });
+    assert.ok(parts.length >= 5);
+    for (const part of [path, ...parts.map((name) => join(path, name))]) {
+      const stats = await stat(part);
+      assert.equal(stats.mode & 0o777, stats.isDirectory() ? 0o700 : 0o600, part);
+    }
+  });
+
   test('what does not fit its record is not published', async () => {
     await using directory = await temporary();
     const cache = await openCache(directory.path);
@@ -254,7 +250,36 @@ describe('entries', () => {
     }
   });
 
-  test('a record that is cut, foreign or of a later version is damage, not a crash', async () => {
+  test('a record of a later release is neither hit nor damage, and gives way to a new one', async () => {
+    await using directory = await temporary();
+    const cache = await openCache(directory.path);
+    await publishArtifact(cache, 'app');
+    const path = cache.recordPath('smolmachine', key);
+    await writeFile(path, '{"version":2,"anything":"else"}');
+    assert.equal((await cache.lookup('smolmachine', key)).state, 'miss');
+    assert.deepEqual(await cache.list(), []);
+    assert.deepEqual(await cache.scan(), [{ state: 'newer', form: 'smolmachine', key }]);
+    await publishArtifact(cache, 'app');
+    assert.equal((await cache.lookup('smolmachine', key)).state, 'hit');
+  });
+
+  test('a held entry whose record a killed prune left hidden is a hit again', async () => {
+    await using directory = await temporary();
+    const cache = await openCache(directory.path);
+    await publishArtifact(cache, 'app');
+    const record = cache.recordPath('smolmachine', key);
+    await rename(record, `${record}.hidden`);
+    await using _lock = await cache.lock(key);
+    {
+      await using _held = await cache.hold(key);
+      assert.equal(await cache.discardUnlessHeld('smolmachine', key), false);
+      assert.equal((await cache.lookup('smolmachine', key)).state, 'hit');
+    }
+    assert.equal(await cache.discardUnlessHeld('smolmachine', key), true);
+    assert.deepEqual(await readdir(cache.tree.formRoots.smolmachine), []);
+  });
+
+  test('a record that is cut, foreign or of no version is damage, not a crash', async () => {
     await using directory = await temporary();
     const cache = await openCache(directory.path);
     await publishArtifact(cache, 'app');
@@ -266,7 +291,8 @@ describe('entries', () => {
       '{',
       'null',
       text.slice(0, -20),
-      text.replace('"version": 1', '"version": 2'),
+      text.replace('"version": 1', '"version": 0'),
+      text.replace('"version": 1', '"version": "2"'),
       other,
     ]) {
       await writeFile(path, bad);
@@ -289,8 +315,8 @@ describe('entries', () => {
     await cache.lookup('smolmachine', keyOf(digestOf('one')));
     assert.deepEqual(await references(), ['one:latest', 'two:latest']);
     const [first] = await cache.list();
-    assert.equal(first?.record.lastUsed, clock.now().toISOString());
-    assert.notEqual(first?.record.created, first?.record.lastUsed);
+    assert.equal(first!.record.lastUsed, clock.now().toISOString());
+    assert.notEqual(first!.record.created, first!.record.lastUsed);
   });
 
   test('discarding removes all of it, and twice is no error', async () => {

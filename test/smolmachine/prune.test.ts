@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdir, writeFile } from 'node:fs/promises';
+import { readdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
@@ -184,6 +184,39 @@ describe('prune', () => {
     }
     const report = await prune(cache, shelf, {});
     assert.deepEqual([report.orphans, report.freedBytes], [[orphan('b')], 4]);
+  });
+
+  test('leaves what a later release made alone', async () => {
+    await using directory = await temporary();
+    const { cache, shelf } = await filled(directory.path);
+    const key = keyOf(digestOf('one'));
+    await writeFile(cache.recordPath('smolmachine', key), '{"version":2}');
+    const report = await prune(cache, shelf, { all: true });
+    assert.deepEqual(report.orphans, []);
+    assert.deepEqual((await readdir(cache.tree.formRoots.smolmachine)).sort(), [
+      `${key}.json`,
+      `${key}.smolmachine`,
+    ]);
+  });
+
+  test('removes a record that cannot be read, with its files', async () => {
+    await using directory = await temporary();
+    const { cache, shelf } = await filled(directory.path);
+    await writeFile(cache.recordPath('smolmachine', keyOf(digestOf('one'))), '{"version":1}');
+    assert.equal((await prune(cache, shelf, {})).orphans.length, 2);
+  });
+
+  test('an entry in use whose record a killed prune left hidden is kept', async () => {
+    await using directory = await temporary();
+    const { cache, shelf } = await filled(directory.path);
+    const key = keyOf(digestOf('one'));
+    const record = cache.recordPath('smolmachine', key);
+    await rename(record, `${record}.hidden`);
+    {
+      await using _held = await cache.hold(key);
+      assert.deepEqual((await prune(cache, shelf, { all: true })).orphans, []);
+    }
+    assert.equal((await prune(cache, shelf, {})).orphans.length, 2);
   });
 
   test('by size removes the least recently used until the rest fits, and no more', () => {

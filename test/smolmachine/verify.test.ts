@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
-import { readdir, readFile, truncate, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
+import type { Digest } from '../../src/oci/digest.ts';
+import { LayerMissing } from '../../src/oci/errors.ts';
 import type { Cache } from '../../src/smolmachine/cache.ts';
 import { keyOf } from '../../src/smolmachine/entry.ts';
 import { type VerifyOptions, type VerifyResult, verifyCache } from '../../src/smolmachine/verify.ts';
@@ -126,6 +128,111 @@ describe('verifying the cache', () => {
     assert.deepEqual([...shelf.bytes.keys()], [digestOf('good')]);
     assert.deepEqual(await readdir(cache.tree.formRoots.oci), []);
     assert.ok((await verified(cache, shelf)).every(({ state }) => state === 'ok'));
+  });
+
+  test('leaves out a layer that is pruned meanwhile, and goes on', async () => {
+    await using directory = await temporary();
+    const cache = await openCache(directory.path);
+    class Shrinking extends ShelfOfLayers {
+      override async verify(diffId: Digest) {
+        if (diffId === digestOf('gone')) throw new LayerMissing({ diffId });
+        return super.verify(diffId);
+      }
+    }
+    const results = await verified(cache, new Shrinking({ gone: 1, here: 2 }));
+    assert.deepEqual(states(results), [['layer', 'ok']]);
+  });
+
+  test('stops in the middle of a layer when it is interrupted', async () => {
+    await using directory = await temporary();
+    const cache = await openCache(directory.path);
+    const interruption = new AbortController();
+    const reason = new Error('enough');
+    class Endless extends ShelfOfLayers {
+      override async verify(_diffId: Digest, signal?: AbortSignal): Promise<'ok'> {
+        interruption.abort(reason);
+        signal?.throwIfAborted();
+        return 'ok';
+      }
+    }
+    const { signal } = interruption;
+    await assert.rejects(verified(cache, new Endless({ one: 1 }), { signal }), reason);
+  });
+
+  test('removes a damaged layer only when no other run can be using it', async () => {
+    await using directory = await temporary();
+    const cache = await openCache(directory.path);
+    const shelf = new ShelfOfLayers({ bad: 2 });
+    shelf.damaged.add(digestOf('bad'));
+    {
+      await using _other = await cache.scratch();
+      const [result] = await verified(cache, shelf, { fix: true });
+      assert.deepEqual([result?.state, result?.removed, shelf.bytes.size], ['damaged', false, 1]);
+    }
+    const [result] = await verified(cache, shelf, { fix: true });
+    assert.deepEqual([result?.removed, shelf.bytes.size], [true, 0]);
+    assert.deepEqual(await readdir(cache.tree.locksRoot), []);
+  });
+
+  test('removes layers under the lock that a run which begins waits for', async () => {
+    await using directory = await temporary();
+    const cache = await openCache(directory.path);
+    let begun: Promise<AsyncDisposable> | undefined;
+    let removed = false;
+    let early = false;
+    class Slow extends ShelfOfLayers {
+      override async remove(diffId: Digest) {
+        begun = cache.scratch().then((scratch) => {
+          early = !removed;
+          return scratch;
+        });
+        await new Promise((resolve) => setTimeout(resolve, 150));
+        removed = true;
+        return super.remove(diffId);
+      }
+    }
+    const shelf = new Slow({ bad: 2 });
+    shelf.damaged.add(digestOf('bad'));
+    await verified(cache, shelf, { fix: true });
+    await (await begun)?.[Symbol.asyncDispose]();
+    assert.deepEqual([removed, early], [true, false]);
+  });
+
+  test('keeps a layer that was brought anew after it was found damaged', async () => {
+    await using directory = await temporary();
+    const cache = await openCache(directory.path);
+    class Mended extends ShelfOfLayers {
+      override async verify(diffId: Digest) {
+        const state = await super.verify(diffId);
+        this.damaged.delete(diffId);
+        return state;
+      }
+    }
+    const shelf = new Mended({ bad: 2 });
+    shelf.damaged.add(digestOf('bad'));
+    const [result] = await verified(cache, shelf, { fix: true });
+    assert.deepEqual([result?.state, result?.removed, shelf.bytes.size], ['damaged', false, 1]);
+  });
+
+  test('judges nothing that a later release made', async () => {
+    await using directory = await temporary();
+    const cache = await openCache(directory.path);
+    await publishArtifact(cache, 'app');
+    await writeFile(cache.recordPath('smolmachine', key), '{"version":2}');
+    assert.deepEqual(await verified(cache, new ShelfOfLayers({}), { fix: true }), []);
+    assert.equal((await readdir(cache.tree.formRoots.smolmachine)).length, 2);
+  });
+
+  test('does not remove files without a record while somebody uses them', async () => {
+    await using directory = await temporary();
+    const cache = await openCache(directory.path);
+    await publishArtifact(cache, 'app');
+    const record = cache.recordPath('smolmachine', key);
+    await rename(record, `${record}.hidden`);
+    await using _held = await cache.hold(key);
+    const [result] = await verified(cache, new ShelfOfLayers({}), { fix: true });
+    assert.deepEqual([result?.state, result?.removed], ['orphan', false]);
+    assert.equal((await readdir(cache.tree.formRoots.smolmachine)).length, 2);
   });
 
   test('does not remove a damaged entry that is being made anew', async () => {
