@@ -91,7 +91,7 @@ export async function run(argv: readonly string[], world: World): Promise<number
 
   if (output !== undefined) {
     const { copyOut } = await import('./pack-output.ts');
-    await copyOut(cache, packed.entry.path, output, world.signal);
+    await copyOut(cache, packed.entry, output, world.signal);
   }
   const path = output ?? packed.entry.path;
   const document = { path, cached: packed.cached, ...packed.entry.record, timings: watcher.timings };
