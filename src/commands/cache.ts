@@ -7,6 +7,7 @@ import { type PruneReport, prune } from '../smolmachine/prune.ts';
 import { type VerifyResult, verifyCache } from '../smolmachine/verify.ts';
 import { Progress } from '../terminal/progress.ts';
 import { renderTable } from '../terminal/table.ts';
+import { withoutControls } from '../terminal/terminal.ts';
 import { formatAge, formatBytes, parseBytes, parseDuration } from '../terminal/units.ts';
 import { BadUsage, commandLine, parse } from './command-line.ts';
 import { BadValue, CacheDamaged } from './errors.ts';
@@ -78,7 +79,7 @@ export async function run(argv: readonly string[], world: World): Promise<number
 
 async function open(world: World): Promise<Opened> {
   const cache = await Cache.open(cachePath(world));
-  await reapLeftovers(cache.tree);
+  await reapLeftovers(cache.tree, world.signal);
   return { cache, layers: new LayerStore(cache.tree.layersRoot) };
 }
 
@@ -99,8 +100,8 @@ async function list({ cache, layers }: Opened, json: boolean, world: World): Pro
     const rows = entries.map(({ record }) => [
       record.key,
       record.form,
-      record.image.reference,
-      record.platform,
+      oneLine(record.image.reference),
+      oneLine(record.platform),
       formatBytes(record.sizes.artifact),
       `${formatAge(now - Date.parse(record.lastUsed))} ago`,
     ]);
@@ -111,7 +112,7 @@ async function list({ cache, layers }: Opened, json: boolean, world: World): Pro
   }
   const total = layerBytes + entries.reduce((sum, { record }) => sum + record.sizes.artifact, 0);
   world.terminal.stderr.write(
-    `${count(entries.length, 'entry', 'entries')}, ${count(stored.length, 'shared layer')} of ${formatBytes(layerBytes)}; ${formatBytes(total)} in all in ${cache.tree.root}\n`,
+    `${count(entries.length, 'entry', 'entries')}, ${count(stored.length, 'shared layer')} of ${formatBytes(layerBytes)}; ${formatBytes(total)} in all in ${oneLine(cache.tree.root)}\n`,
   );
 }
 
@@ -142,7 +143,8 @@ function value(
   expected: string,
 ): number {
   const number = read(text);
-  if (number === undefined) throw new BadValue({ what, value: text, expected });
+  if (number === undefined)
+    throw new BadValue({ what, value: text, expected, help: 'claude-bottle cache prune --help' });
   return number;
 }
 
@@ -173,7 +175,7 @@ async function pruneNow(
 function tell(report: PruneReport, dryRun: boolean, world: World): void {
   const say = (line: string) => world.terminal.stderr.write(`${line}\n`);
   for (const { record } of report.removed) {
-    world.terminal.stdout.write(`${record.key}  ${record.form}  ${record.image.reference}\n`);
+    world.terminal.stdout.write(`${record.key}  ${record.form}  ${oneLine(record.image.reference)}\n`);
   }
   for (const { record } of report.keptInUse) say(`· kept ${record.key} (${record.form}): it is in use`);
   if (report.layersInUse) say('· kept layers that no entry needs: another run may be using them');
@@ -205,12 +207,18 @@ async function verifyNow({ cache, layers }: Opened, flags: VerifyFlags, world: W
   if (!flags.json) {
     for (const result of bad) {
       const name = result.kind === 'layer' ? `layer ${result.diffId}` : result.path;
-      progress.warn(`${name}: ${result.reason ?? result.state}${result.removed ? ' (removed)' : ''}`);
+      const verdict = `${result.reason ?? result.state}${result.removed ? ' (removed)' : ''}`;
+      progress.warn(oneLine(`${name}: ${verdict}`));
     }
     progress.say(`${results.length - bad.length} sound, ${bad.length} not`);
   }
   const damaged = bad.filter(({ removed }) => !removed).length;
   if (damaged > 0) throw new CacheDamaged({ damaged });
+}
+
+/** Text from outside, for a line of ours: it shall neither steer the terminal nor look like another line. */
+function oneLine(text: string): string {
+  return withoutControls(text).replace(/[\n\t\u2028\u2029]/g, '\ufffd');
 }
 
 function count(number: number, one: string, many = `${one}s`): string {
