@@ -349,6 +349,8 @@ async function* untilAborted(
     for (;;) {
       const next = await new Promise<IteratorResult<Uint8Array>>((resolve, reject) => {
         refuse = reject;
+        // It may have fired while the chunk before was consumed, and it fires only once.
+        signal?.throwIfAborted();
         iterator.next().then(resolve, reject);
       });
       signal?.throwIfAborted();
