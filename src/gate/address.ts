@@ -84,8 +84,9 @@ const compatible = compile(['::', 96, 'translated']);
  * interfaces. Text that is no address is `reserved`, so never dialled.
  */
 export function addressKind(address: string, own: readonly string[] = []): AddressKind {
-  const bytes = parseAddress(address);
-  if (bytes === undefined) return 'reserved';
+  const parsed = parseAddress(address);
+  if (parsed === undefined) return 'reserved';
+  const bytes = within(parsed, mapped) || within(parsed, nat64) ? parsed.subarray(12) : parsed;
   const kind = kindOf(bytes);
   if (kind === 'loopback' || kind === 'metadata') return kind;
   return own.some((mine) => sameBytes(parseAddress(mine), bytes)) ? 'own' : kind;
@@ -94,7 +95,6 @@ export function addressKind(address: string, own: readonly string[] = []): Addre
 function kindOf(bytes: Uint8Array): AddressKind {
   if (bytes.length === 4) return lookUp(table4, bytes) ?? 'public';
   const inner = bytes.subarray(12);
-  if (within(bytes, mapped) || within(bytes, nat64)) return kindOf(inner);
   if (within(bytes, compatible) && !inner.every((byte, i) => byte === 0 || (i === 3 && byte === 1))) {
     return 'translated';
   }
@@ -118,6 +118,7 @@ function lookUp(table: readonly Compiled[], bytes: Uint8Array): AddressKind | un
 }
 
 function within(bytes: Uint8Array, { prefix, bits }: Compiled): boolean {
+  if (bytes.length !== prefix.length) return false;
   for (let bit = 0; bit < bits; bit += 8) {
     const mask = bits - bit >= 8 ? 0xff : (0xff00 >> (bits - bit)) & 0xff;
     const i = bit >> 3;

@@ -174,7 +174,11 @@ async function readAnswer(
     const answer = await readHead(upstream, patience, gate.limits.responseMs)
       .then((bytes) => {
         if (bytes === undefined) throw new ConnectionLost();
-        return parseResponseHead(bytes);
+        const answer = parseResponseHead(bytes);
+        // Both throw on what has two readings, so this is the place to find out.
+        responseFraming(answer, head.method);
+        endToEnd(answer.fields);
+        return answer;
       })
       .catch((error: unknown) => {
         const refusal = upstreamRefusal(error, target);

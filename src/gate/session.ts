@@ -4,7 +4,7 @@ import { isRepeatable, ResponseCut, runExchange, StaleConnection } from './excha
 import { Account, type Flow, type Surroundings } from './flow.ts';
 import { formatAuthority } from './host.ts';
 import { requestFraming } from './http/body.ts';
-import { parseRequestHead, type RequestHead } from './http/head.ts';
+import { endToEnd, parseRequestHead, type RequestHead } from './http/head.ts';
 import { parseTarget, type Target } from './http/target.ts';
 import type { Ask, Policy, Verdict } from './policy.ts';
 import { malformed, Refusal, renderRefusal } from './refusal.ts';
@@ -167,6 +167,7 @@ export class Session {
   ): Promise<boolean> {
     // What is malformed is refused before anything is asked of anybody.
     requestFraming(head);
+    endToEnd(head.fields);
     if (target.host.text === ownName) {
       return await answerOwnName({ client: this.#client, head, target, gate: this.#gate, account });
     }
