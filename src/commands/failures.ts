@@ -4,11 +4,12 @@ import type { OciFailure } from '../oci/errors.ts';
 import type { RegistryFailure } from '../oci/registry/errors.ts';
 import type { ProcessFailure } from '../process/errors.ts';
 import type { SmolmachineFailure } from '../smolmachine/errors.ts';
-import type { PackFailureCause, SmolvmFailure } from '../smolvm/errors.ts';
+import type { SmolvmFailure } from '../smolvm/errors.ts';
 import type { Message } from '../terminal/message.ts';
 import { formatBytes, formatDuration } from '../terminal/units.ts';
 import type { BadUsage } from './command-line.ts';
 import type { CommandFailure } from './errors.ts';
+import { packCauses } from './pack-causes.ts';
 
 type Failure =
   | BadUsage
@@ -25,6 +26,8 @@ const usage = 2;
 const missing = 3;
 const failed = 4;
 const interrupted = 130;
+/** What a shell sees of a program that SIGPIPE ended. */
+const closedPipe = 141;
 
 /** The hint for what is damaged in the cache or on its way into it, and is made anew. */
 const again =
@@ -34,15 +37,15 @@ const anotherFeeder = 'try another way out of the engine: --feeder save (or push
 /** Every failure in words: what happened, why, what to do. The compiler refuses a failure that is missing here. */
 const words: { [F in Failure as F['tag']]: (fields: F['fields']) => Message } = {
   BadUsage: ({ problem, hint }) => ({ what: problem, hint, exitCode: usage }),
-  BadValue: ({ what, value, expected }) => ({
+  BadValue: ({ what, value, expected, help }) => ({
     what: `${what} cannot be ${JSON.stringify(value)}`,
     why: `It takes ${expected}.`,
-    hint: 'claude-bottle --help',
+    hint: help,
     exitCode: usage,
   }),
   OutputExists: ({ path }) => ({
     what: `${path} exists already, and nothing is ever overwritten`,
-    hint: `choose another --output, or remove it first: rm -r ${path}`,
+    hint: 'choose another --output, or move what is there out of the way',
     exitCode: usage,
   }),
   OutputUnwritable: ({ path, code }) => ({
@@ -76,12 +79,19 @@ const words: { [F in Failure as F['tag']]: (fields: F['fields']) => Message } = 
       signal === 'SIGINT'
         ? 'interrupted; nothing is left behind'
         : `stopped by ${signal}; nothing is left behind`,
-    exitCode: interrupted,
+    exitCode: signal === 'SIGPIPE' ? closedPipe : interrupted,
   }),
   LockBusy: ({ pid, waitedMs, path }) => ({
     what: `process ${pid} has been working on the same thing for longer than ${formatDuration(waitedMs)}`,
     why: `It holds the lock ${path}.`,
     hint: `wait for it, or look at it: ps -fp ${pid}`,
+    exitCode: failed,
+  }),
+
+  NotALock: ({ path }) => ({
+    what: `${path} should be a lock, and is something else`,
+    why: 'Nothing of ours puts anything there but locks.',
+    hint: `look at it, and move it away: ls -l '${path}'`,
     exitCode: failed,
   }),
 
@@ -326,6 +336,7 @@ const words: { [F in Failure as F['tag']]: (fields: F['fields']) => Message } = 
         'read-only': 'its file system is read-only',
         'no-permission': 'you may not write to it',
         'io-error': 'it cannot be written',
+        'not-yours': 'it belongs to another user, or others may write to it',
       }[reason]
     } (${code})`,
     hint: 'choose another place with XDG_CACHE_HOME=/path/to/a/directory',
@@ -340,6 +351,12 @@ const words: { [F in Failure as F['tag']]: (fields: F['fields']) => Message } = 
     hint: 'make room (claude-bottle cache prune --older-than 7d), or put the cache elsewhere: XDG_CACHE_HOME=…',
     exitCode: failed,
   }),
+  EntryChanged: ({ path, reason }) => ({
+    what: `${path} was removed or replaced while it was being copied`,
+    why: reason,
+    hint: 'run the command again',
+    exitCode: failed,
+  }),
   EntryRefused: ({ key, reason }) => ({
     what: `what was made for cache entry ${key} is not what it should be, and was not kept`,
     why: reason,
@@ -348,46 +365,18 @@ const words: { [F in Failure as F['tag']]: (fields: F['fields']) => Message } = 
   }),
 };
 
-const packCauses: Readonly<Record<PackFailureCause, { what: string; hint: string }>> = {
-  'no-kvm': {
-    what: 'there is no KVM here',
-    hint: 'use a machine with virtualisation, or make an OCI layout: --format oci',
-  },
-  'kvm-permission': {
-    what: 'you may not use KVM',
-    hint: 'join its group and log in again: sudo usermod -aG kvm "$USER"',
-  },
-  'no-space': {
-    what: 'a disk ran full',
-    hint: 'make room (claude-bottle cache prune --older-than 7d), or put the cache elsewhere: XDG_CACHE_HOME=…',
-  },
-  blob: {
-    what: 'a layer could not be fetched or unpacked',
-    hint: 'run it again; see what the engine has: claude-bottle doctor',
-  },
-  auth: { what: 'the registry refused its credential', hint: 'run it again; if it persists, update smolvm' },
-  manifest: {
-    what: 'the image could not be found in the registry',
-    hint: 'run it again; if it persists, update smolvm',
-  },
-  'too-large': {
-    what: 'the image is larger than this version can pack',
-    hint: 'update smolvm to 1.8.3 or newer, or make the image smaller',
-  },
-  timeout: {
-    what: 'nothing happened for too long',
-    hint: 'run it again, on a machine with less load or a faster disk',
-  },
-  'output-name': { what: 'it refused the name of its output', hint: 'update claude-bottle' },
-  unknown: { what: 'it said only this', hint: 'claude-bottle doctor' },
-};
-
 /** Turns whatever was thrown into words. What is no failure of ours is a bug, and says so. */
 export function explain(error: unknown): Message {
   if (error instanceof AnyFailure && Object.hasOwn(words, error.tag)) {
     // The table is exhaustive over the tags, so the entry found by a failure's tag takes that failure's fields.
     const word = words[error.tag as keyof typeof words] as (fields: object) => Message;
     return word(error.fields);
+  }
+  if (error instanceof SuppressedError) {
+    // What went wrong first is the news; that cleaning up failed too comes with it.
+    const first = explain(error.suppressed);
+    const then = explain(error.error);
+    return { ...first, why: [first.why, `Then cleaning up failed: ${then.what}`].filter(Boolean).join('\n') };
   }
   const detail = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return { what: 'something happened that should not: a bug in claude-bottle', why: detail, exitCode: 1 };

@@ -1,10 +1,10 @@
-import { stat } from 'node:fs/promises';
+import { lstat, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { Engine } from '../engine/engine.ts';
 import { Cache } from '../smolmachine/cache.ts';
 import type { PackRequest } from '../smolmachine/conversion.ts';
-import type { EntryForm } from '../smolmachine/entry.ts';
+import type { CacheEntry, EntryForm } from '../smolmachine/entry.ts';
 import { reapLeftovers } from '../smolmachine/leftovers.ts';
 import { pack } from '../smolmachine/pack.ts';
 import { findSmolvm } from '../smolvm/find.ts';
@@ -75,7 +75,7 @@ export async function run(argv: readonly string[], world: World): Promise<number
   const output = flags.output === undefined ? undefined : await freshOutput(flags.output);
 
   const cache = await Cache.open(cachePath(world));
-  await reapLeftovers(cache.tree);
+  await reapLeftovers(cache.tree, world.signal);
   const watcher = new PackWatcher(world.terminal, { timings: flags.timings, verbose: flags.verbose });
   // Both take a moment and neither needs the other.
   const smolvm = request.form === 'oci' ? undefined : findSmolvm(world.environment, { signal: world.signal });
@@ -89,14 +89,22 @@ export async function run(argv: readonly string[], world: World): Promise<number
   );
   watcher.finish(packed);
 
-  if (output !== undefined) {
-    const { copyOut } = await import('./pack-output.ts');
-    await copyOut(cache, packed.entry, output, world.signal);
-  }
-  const path = output ?? packed.entry.path;
-  const document = { path, cached: packed.cached, ...packed.entry.record, timings: watcher.timings };
+  const entry = output === undefined ? packed.entry : await copied(cache, packed.entry, output, world.signal);
+  const path = output ?? entry.path;
+  const document = { path, cached: packed.cached, ...entry.record, timings: watcher.timings };
   world.terminal.stdout.write(flags.json ? `${JSON.stringify(document, undefined, 2)}\n` : `${path}\n`);
   return 0;
+}
+
+/** @returns the entry that was copied: another run may have made it anew meanwhile. */
+async function copied(
+  cache: Cache,
+  entry: CacheEntry,
+  output: string,
+  signal: AbortSignal,
+): Promise<CacheEntry> {
+  const { copyOut } = await import('./pack-output.ts');
+  return copyOut(cache, entry, output, signal);
 }
 
 function requestOf(flags: PackFlags, directory: string | undefined, world: World): PackRequest {
@@ -131,7 +139,12 @@ function requestOf(flags: PackFlags, directory: string | undefined, world: World
 function registryOf(flags: PackFlags, world: World): PackRequest['registry'] {
   const named = flags.registry ?? nonEmpty(world.environment.CLAUDE_BOTTLE_REGISTRY) ?? 'embedded';
   if (named !== 'embedded' && named !== 'container') {
-    throw new BadValue({ what: 'CLAUDE_BOTTLE_REGISTRY', value: named, expected: 'embedded or container' });
+    throw new BadValue({
+      help: 'claude-bottle pack --help',
+      what: 'CLAUDE_BOTTLE_REGISTRY',
+      value: named,
+      expected: 'embedded or container',
+    });
   }
   if (flags.format === 'oci') {
     if (flags.registry === 'container')
@@ -154,6 +167,7 @@ function buildArg(text: string, { environment }: World): { name: string; value: 
   // What stands behind the first "=" may be anything, so it is not repeated.
   const said = text.split('=', 1)[0] ?? '';
   throw new BadValue({
+    help: 'claude-bottle pack --help',
     what: '--build-arg',
     value: said,
     expected: 'NAME=VALUE, or the NAME of a variable that is set',
@@ -162,7 +176,12 @@ function buildArg(text: string, { environment }: World): { name: string; value: 
 
 function required(flag: string, value: string): string {
   if (value.trim() === '' || value.startsWith('-'))
-    throw new BadValue({ what: flag, value, expected: 'an image reference or id' });
+    throw new BadValue({
+      help: 'claude-bottle pack --help',
+      what: flag,
+      value,
+      expected: 'an image reference or id',
+    });
   return value;
 }
 
@@ -173,7 +192,7 @@ function usage(problem: string): BadUsage {
 /** Finds out before anything heavy whether the output can be written. */
 async function freshOutput(path: string): Promise<string> {
   const output = resolve(path);
-  const there = await stat(output).catch(() => undefined);
+  const there = await lstat(output).catch(() => undefined);
   if (there !== undefined) throw new OutputExists({ path: output });
   const folder = await stat(dirname(output)).catch(() => undefined);
   if (folder?.isDirectory() !== true) throw new OutputUnwritable({ path: output, code: 'no such directory' });

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { lstat, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { currentOwner, isProvablyDead, Owner } from './owner.ts';
 
@@ -61,7 +61,7 @@ export class Scratch implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await rm(this.path, { recursive: true, force: true, maxRetries: 3 });
+    await removeWhole(this.path);
   }
 }
 
@@ -89,13 +89,26 @@ export async function reap(
   return reaped;
 }
 
+/**
+ * Removes a scratch directory: what it holds, then its name, then the file that says whose it is. Half of one under its
+ * name and without that file would be nobody's for ever.
+ */
+async function removeWhole(path: string): Promise<void> {
+  for (const name of await readdir(path).catch(emptyIfAbsent([]))) {
+    if (name !== ownerFile) await rm(join(path, name), { recursive: true, force: true, maxRetries: 3 });
+  }
+  const unowned = join(path, '..', `.${basename(path)}`);
+  await rename(path, unowned).catch(emptyIfAbsent(undefined));
+  await rm(unowned, { recursive: true, force: true, maxRetries: 3 });
+}
+
 async function undoAll(path: string, undo: (leftover: Leftover) => Promise<void>): Promise<boolean> {
   const stuck: Leftover[] = [];
   for (const leftover of (await readJournal(path)).reverse()) {
     await undo(leftover).catch(() => stuck.unshift(leftover));
   }
   if (stuck.length === 0) {
-    await rm(path, { recursive: true, force: true });
+    await removeWhole(path);
     return true;
   }
   const draft = join(path, `${journalFile}.draft`);
@@ -109,16 +122,27 @@ async function undoAll(path: string, undo: (leftover: Leftover) => Promise<void>
   return false;
 }
 
-/** Directories whose makers died before they could write down whose they are: empty, or nearly so. */
+/** Directories whose makers died while they were making or removing them: all that is left of them is nearly nothing. */
 async function removeUnowned(root: string): Promise<void> {
   for (const name of (await readdir(root).catch(emptyIfAbsent([]))).filter((name) =>
     unownedPattern.test(name),
   )) {
     const path = join(root, name);
     const stats = await lstat(path).catch(() => undefined);
-    if (stats !== undefined && isOurs(stats) && Date.now() - stats.mtimeMs > ownedByThen) {
+    if (stats === undefined || !isOurs(stats)) continue;
+    const aged = Date.now() - stats.mtimeMs > ownedByThen;
+    if (aged || !isAlive(Number.parseInt(name.slice(1), 10)) || (await isAbandoned(path))) {
       await rm(path, { recursive: true, force: true }).catch(() => undefined);
     }
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }
 

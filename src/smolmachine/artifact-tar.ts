@@ -21,7 +21,7 @@ export class TarWalk {
 
   /** @throws Error when a header is none. */
   push(chunk: Buffer): void {
-    for (let at = 0; at < chunk.length; ) {
+    for (let at = 0; at < chunk.length;) {
       const rest = chunk.length - at;
       if (this.#skip > 0) {
         const used = Math.min(this.#skip, rest);

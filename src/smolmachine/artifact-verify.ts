@@ -74,7 +74,7 @@ async function* chunksOf(file: FileHandle, size: number): AsyncGenerator<{ at: n
   let [current, next] = buffers;
   let pending = read(current, 0);
   try {
-    for (let at = 0; at < size; ) {
+    for (let at = 0; at < size;) {
       const { bytesRead } = await pending;
       if (bytesRead === 0) return;
       const bytes = current.subarray(0, bytesRead);

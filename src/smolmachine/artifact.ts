@@ -72,7 +72,7 @@ export async function openArtifact(path: string): Promise<FileHandle> {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') throw damaged(path, 'missing', 'there is no such file');
-    if (code === 'ENXIO' || code === 'ELOOP') throw damaged(path, 'not-a-file', String(code));
+    if (code === 'ENXIO' || code === 'ELOOP') throw damaged(path, 'not-a-file', code);
     throw error;
   }
   const stats = await file.stat();

@@ -1,6 +1,5 @@
 import { openFlatImage } from '../oci/flat-image.ts';
 import type { FlatImage } from '../oci/image.ts';
-import { LayerStore } from '../oci/layer-store.ts';
 import { writeLayout } from '../oci/layout.ts';
 import { EmbeddedRegistry } from '../oci/registry/embedded-registry.ts';
 import type { Conversion, Converted } from './conversion.ts';
@@ -15,8 +14,7 @@ import { asNoSpace } from './space.ts';
 export async function convertThroughEmbedded(conversion: Conversion): Promise<Converted> {
   const { cache, observer, request, scratch, signal } = conversion;
   try {
-    const store = new LayerStore(cache.tree.layersRoot);
-    const { image, feeder } = await feedImage(conversion, store);
+    const { image, feeder, store } = await feedImage(conversion);
     const smolvm = await conversion.smolvm;
     // Compressing takes longer than it saves on loopback, so only for a smolvm that cannot do without.
     const compression = smolvm === undefined || smolvm.can('plainLayers') ? 'none' : 'gzip';
@@ -25,8 +23,6 @@ export async function convertThroughEmbedded(conversion: Conversion): Promise<Co
       const onBytes = (count: number) => report({ bytes: (bytes += count) });
       return openFlatImage(image, store, { compression, scratch: scratch.path, signal, onBytes });
     });
-    // An exported file system is nobody else's layer. It is open, so it lasts as long as it is read.
-    if (feeder === 'export') for (const layer of image.layers) await store.remove(layer);
     const made =
       request.form === 'oci' ? await layOut(conversion, flat) : await serveToSmolvm(conversion, flat);
     return {

@@ -4,18 +4,25 @@ import { type Source, SourceHistory } from '../engine/feed/history.ts';
 import { sharesLoopback } from '../engine/feed/loopback.ts';
 import { runFeeders } from '../engine/feed/run-feeders.ts';
 import type { FedImage } from '../oci/image.ts';
-import type { LayerStore } from '../oci/layer-store.ts';
+import { LayerStore } from '../oci/layer-store.ts';
 import { EmbeddedRegistry } from '../oci/registry/embedded-registry.ts';
 import type { Conversion } from './conversion.ts';
 
+/** An image whose layers are in a store: the shared one, or for an exported layer one that goes with the scratch. */
+export interface Fed {
+  readonly image: FedImage;
+  readonly feeder: FeederName;
+  readonly store: LayerStore;
+}
+
 /**
- * Gets an image's layers out of the engine and into the store, by the way that is quickest here or the one that was
- * asked for. Its registry takes a push and shows nothing.
+ * Gets an image's layers out of the engine and into a store, by the way that is quickest here or the one that was asked
+ * for. Its registry takes a push and shows nothing.
  */
-export async function feedImage(
-  conversion: Conversion,
-  store: LayerStore,
-): Promise<{ image: FedImage; feeder: FeederName }> {
+export async function feedImage(conversion: Conversion): Promise<Fed> {
+  const store = new LayerStore(conversion.cache.tree.layersRoot);
+  // Two exports of one image may well be the same bytes: what one conversion removes must not be another's.
+  const transient = new LayerStore(conversion.scratch.file('exported'));
   const { engine, image, scratch, observer, signal } = conversion;
   await using registry = await EmbeddedRegistry.start({
     repository: conversion.repository,
@@ -23,18 +30,16 @@ export async function feedImage(
   });
   const choice = await choose(conversion, store, registry);
   observer.note({ kind: 'feeder', ...choice });
-  return await observer.step('feed', (report) => {
+  const fed = await observer.step('feed', (report) => {
     let bytes = 0;
     const onBytes = (count: number) => report({ bytes: (bytes += count) });
-    return runFeeders(
-      choice.order,
-      { engine, image, store, scratch, registry, onBytes, signal },
-      (fallback) => {
-        bytes = 0;
-        observer.note({ kind: 'fallback', ...fallback });
-      },
-    );
+    const context = { engine, image, store, transient, scratch, registry, onBytes, signal };
+    return runFeeders(choice.order, context, (fallback) => {
+      bytes = 0;
+      observer.note({ kind: 'fallback', ...fallback });
+    });
   });
+  return { ...fed, store: fed.feeder === 'export' ? transient : store };
 }
 
 async function choose(conversion: Conversion, store: LayerStore, registry: EmbeddedRegistry) {

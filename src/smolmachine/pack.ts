@@ -1,5 +1,9 @@
-import { buildImage } from '../engine/build.ts';
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { type BuildSource, buildImage } from '../engine/build.ts';
+import type { Engine } from '../engine/engine.ts';
 import { type InspectedImage, inspectImage } from '../engine/image.ts';
+import { acquireLock } from '../process/lock.ts';
 import type { Scratch } from '../process/scratch.ts';
 import type { Conversion, Converted, PackRequest, PackTools } from './conversion.ts';
 import { type CacheEntry, type EntryForm, keyOf } from './entry.ts';
@@ -70,12 +74,16 @@ async function obtainImage(
   tools: PackTools,
   scratch: Scratch,
 ): Promise<InspectedImage> {
-  const { engine, observer, signal } = tools;
+  const { cache, engine, observer, signal } = tools;
   const { source } = request;
   if (source.kind === 'image') {
     return observer.step('inspect', () => inspectImage(engine, source.reference, { signal }));
   }
+  const building = join(cache.tree.locksRoot, `${sourceName(source.build, engine)}.build`);
   return observer.step('build', async () => {
+    // One build of a source at a time: the next one then finds its steps in the engine's own cache, and gets the very
+    // same image instead of one of its own.
+    await using _only = await acquireLock(building, { signal });
     const id = await buildImage(engine, {
       ...source.build,
       scratch,
@@ -84,6 +92,11 @@ async function obtainImage(
     });
     return { ...(await inspectImage(engine, id, { signal })), reference: source.build.tag };
   });
+}
+
+function sourceName({ context, dockerfile = '', target = '', tag }: BuildSource, engine: Engine): string {
+  const parts = [engine.endpoint ?? engine.command, context, dockerfile, target, tag];
+  return createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 16);
 }
 
 /**

@@ -57,8 +57,10 @@ async function workspace() {
   const root = await temporaryDirectory();
   const scratch = await Scratch.create(join(root.path, 'tmp'));
   const registry = await EmbeddedRegistry.start({ repository: 'claude-bottle', tag: 'matrix' });
+  const store = new LayerStore(join(root.path, 'layers'));
   return {
-    store: new LayerStore(join(root.path, 'layers')),
+    store,
+    transient: store,
     scratch,
     registry,
     async [Symbol.asyncDispose]() {

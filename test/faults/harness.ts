@@ -17,8 +17,11 @@ export class Bench implements AsyncDisposable {
   readonly project: string;
   readonly image: string;
   readonly env: Environment;
+  /** What lay in the shared temporary directory before. */
+  readonly #before: ReadonlySet<string>;
 
-  private constructor(folder: string, image: string, cache: string) {
+  private constructor(folder: string, image: string, cache: string, before: readonly string[]) {
+    this.#before = new Set(before);
     this.folder = folder;
     this.project = join(folder, 'project');
     this.image = image;
@@ -41,6 +44,7 @@ export class Bench implements AsyncDisposable {
       folder,
       `claude-bottle-faults-${name}:latest`,
       options.cache ?? join(folder, 'cache'),
+      await ourTemporaries(),
     );
     await mkdir(bench.project);
     const third = Math.ceil((options.megabytes * 1e6) / 3);
@@ -78,7 +82,7 @@ export class Bench implements AsyncDisposable {
       docker('images', '--format', '{{.Repository}}:{{.Tag}}', '127.0.0.1:*/*'),
       this.#listening(),
       this.#processes(),
-      readdir('/var/tmp').then((names) => names.filter((name) => name.startsWith('claude-bottle-'))),
+      ourTemporaries().then((names) => names.filter((name) => !this.#before.has(name))),
     ]);
     const inside = async (name: string) => readdir(join(this.root, name)).catch(() => []);
     const [temporary, locks] = await Promise.all([inside('tmp'), inside('locks')]);
@@ -108,6 +112,10 @@ export class Bench implements AsyncDisposable {
     await run('docker', ['rmi', '-f', this.image]);
     await rm(this.folder, { recursive: true, force: true });
   }
+}
+
+async function ourTemporaries(): Promise<string[]> {
+  return (await readdir('/var/tmp')).filter((name) => name.startsWith('claude-bottle-'));
 }
 
 export function lines(text: string): string[] {

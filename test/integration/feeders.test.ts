@@ -71,6 +71,7 @@ for (const command of engineNames) {
         engine,
         image,
         store,
+        transient: store,
         scratch,
         registry,
         onBytes: (count) => (bytes += count),

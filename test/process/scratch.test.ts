@@ -136,11 +136,12 @@ describe('scratch', () => {
   test('a directory whose maker died before it signed goes once nobody can be signing it any more', async () => {
     await using directory = await temporary();
     await mkdir(join(directory.path, '.4194304-00000000'));
-    await mkdir(join(directory.path, '.4194304-00000001'));
+    await mkdir(join(directory.path, `.${process.pid}-00000000`));
+    await mkdir(join(directory.path, `.${process.pid}-00000001`));
     const longAgo = new Date(Date.now() - 120_000);
-    await utimes(join(directory.path, '.4194304-00000000'), longAgo, longAgo);
+    await utimes(join(directory.path, `.${process.pid}-00000000`), longAgo, longAgo);
     await reap(directory.path, async () => undefined);
-    assert.deepEqual(await readdir(directory.path), ['.4194304-00000001']);
+    assert.deepEqual(await readdir(directory.path), [`.${process.pid}-00000001`]);
   });
 
   test('what is not named like ours is neither reaped nor a live owner', async () => {

@@ -13,14 +13,14 @@ const exportersOwn = ['.dockerenv'];
  */
 export const exportFeeder: Feeder = {
   name: 'export',
-  async feed({ engine, image, store, scratch, onBytes, signal }) {
+  async feed({ engine, image, transient, scratch, onBytes, signal }) {
     const name = `claude-bottle-export-${randomBytes(6).toString('hex')}`;
     await scratch.expect({ kind: 'container', engine: engine.address, name });
     try {
       await createContainer(engine, { image: image.id, name, ...signalOf(signal) });
       const layer = await receive(
         await exportContainer(engine, name, { spool: scratch.file(`${name}.tar`), ...signalOf(signal) }),
-        (bytes) => store.ingest(bytes, { scratch: scratch.path, ...signalOf(signal) }),
+        (bytes) => transient.ingest(bytes, { scratch: scratch.path, ...signalOf(signal) }),
         onBytes,
       );
       return { config: image.config, layers: [layer.diffId], dropPaths: exportersOwn };

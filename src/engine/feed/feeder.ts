@@ -12,6 +12,8 @@ export interface FeedContext {
   readonly engine: Engine;
   readonly image: InspectedImage;
   readonly store: LayerStore;
+  /** For a layer that no other image could share: it goes with this conversion. */
+  readonly transient: LayerStore;
   readonly scratch: Scratch;
   readonly registry: EmbeddedRegistry;
   /** Called with the number of bytes that have just arrived from the engine. */
@@ -22,6 +24,9 @@ export interface FeedContext {
 /** One way of getting an image out of the engine and into the layer store. */
 export interface Feeder {
   readonly name: FeederName;
-  /** Every layer of the returned image is in the store, verified against what the engine says of the image. */
+  /**
+   * Every layer of the returned image is in the store, verified against what the engine says of the image; the exported
+   * one is in the transient store.
+   */
   feed(context: FeedContext): Promise<FedImage>;
 }

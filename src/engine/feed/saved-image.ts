@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { AnyFailure } from '../../failure.ts';
 import { type Digest, isDigest } from '../../oci/digest.ts';
+import { headSize, looksLikeDocument } from '../../oci/document.ts';
 import { TarMalformed } from '../../oci/errors.ts';
 import type { FedImage } from '../../oci/image.ts';
 import { parseDiffIds, parseImageConfig } from '../../oci/image-config.ts';
@@ -85,10 +86,9 @@ async function keep(member: Member, contents: Contents, options: SavedImageOptio
     return 0;
   }
   const body = member.body();
-  const first = await body.next();
-  if (first.done === true) return 0;
-  const bytes = joined(first.value, body);
-  if (member.size <= documentLimit && looksLikeJson(first.value)) {
+  const head = await headOf(body);
+  const bytes = joined(head, body);
+  if (member.size <= documentLimit && looksLikeDocument(head)) {
     const document = await collect(bytes);
     contents.documents.set(member.path, document);
     return document.length;
@@ -190,12 +190,21 @@ function digestIn(path: string): { kind: 'blob' | 'layer'; digest: Digest } | un
   return { kind: blob === undefined ? 'layer' : 'blob', digest };
 }
 
-function looksLikeJson(bytes: Buffer): boolean {
-  return bytes[0] === 0x7b || bytes[0] === 0x5b;
-}
-
 function sha256(bytes: Buffer): string {
   return createHash('sha256').update(bytes).digest('hex');
+}
+
+/** At least as many bytes as tell what it is, where there are as many; the rest is left in `body`. */
+async function headOf(body: AsyncIterator<Buffer>): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  for (let length = 0; length < headSize;) {
+    const next = await body.next();
+    if (next.done === true) break;
+    // A copy, since the source may use its buffer again.
+    pieces.push(Buffer.from(next.value));
+    length += next.value.length;
+  }
+  return Buffer.concat(pieces);
 }
 
 async function* joined(first: Buffer, rest: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {

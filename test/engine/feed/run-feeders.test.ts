@@ -34,6 +34,7 @@ async function context(
       size: 1,
     },
     store: new LayerStore(join(fake.directory, 'layers')),
+    transient: new LayerStore(join(fake.directory, 'exported')),
     scratch: fake.scratch,
     registry,
     ...(signal === undefined ? {} : { signal }),

@@ -219,6 +219,27 @@ test('a manifest of the index that forgets the layers is not believed over the l
   assert.deepEqual((await read(tarOf([blob(manifest), ...modern]))).layers, image.layers);
 });
 
+test('a plain layer whose first file is named like the start of a document is a layer', async () => {
+  const odd = tarOf([{ path: '{"a":1}' }, { path: '[' }]);
+  const described = {
+    architecture: 'amd64',
+    os: 'linux',
+    rootfs: { type: 'layers', diff_ids: [digestOf(odd)] },
+  };
+  const configuration = Buffer.from(JSON.stringify(described));
+  const archive = tarOf([
+    file('aaa/layer.tar', odd),
+    file(`${hex(configuration)}.json`, configuration),
+    json('manifest.json', [
+      { Config: `${hex(configuration)}.json`, RepoTags: null, Layers: ['aaa/layer.tar'] },
+    ]),
+  ]);
+  const expected = { ...image, layers: [digestOf(odd)] };
+  for (const chunk of [1, 100, 4096]) {
+    assert.deepEqual((await read(archive, chunk, expected)).layers, [digestOf(odd)]);
+  }
+});
+
 test('an image without layers is one', async () => {
   const empty = Buffer.from(
     '{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":null}}',
