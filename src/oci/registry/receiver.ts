@@ -4,12 +4,13 @@ import type { FedImage } from '../image.ts';
 import { type Credential, newCredential } from './credential.ts';
 import { PushIncomplete } from './errors.ts';
 import { type Exchange, sendBlob, sendBytes, sendEmpty } from './exchange.ts';
+import { DocumentRoom, IncomingDocument } from './incoming-document.ts';
 import { malformedDigest, memoryBlob, unknownBlob, unknownManifest } from './published-image.ts';
 import { digestParameter, type Manifest, type Platform, parseManifest, pickImage } from './pushed-image.ts';
 import { parseChunkRange } from './range.ts';
 import { methodNotAllowed, Refusal } from './refusal.ts';
 import type { Route } from './route.ts';
-import { digestOf, documentLimit, Upload, type UploadOptions, wrongDigest } from './upload.ts';
+import { digestOf, Upload, type UploadOptions, wrongDigest } from './upload.ts';
 
 /** Takes one push of an engine. It accepts writes from its making to its disposal, with its own credential only. */
 export interface Receiver extends AsyncDisposable {
@@ -25,8 +26,6 @@ export interface Receiver extends AsyncDisposable {
 
 /** Uploads under way at once; Docker has five by default. */
 const maxUploads = 64;
-/** All documents of a push together, in bytes. */
-const documentsLimit = 4 * documentLimit;
 const maxManifests = 256;
 
 export interface ReceiverOptions extends UploadOptions {
@@ -41,11 +40,11 @@ export interface ReceiverOptions extends UploadOptions {
 export class PushReceiver implements Receiver {
   readonly writer = newCredential('claude-bottle-push');
   readonly #options: ReceiverOptions;
+  readonly #room = new DocumentRoom();
   readonly #uploads = new Map<string, Upload>();
   readonly #documents = new Map<Digest, Buffer>();
   readonly #manifests = new Map<Digest, { bytes: Buffer; mediaType: string }>();
   readonly #parsed = new Map<Digest, Manifest>();
-  #documentBytes = 0;
   #root: Digest | undefined;
   #failure: unknown;
   #closed = false;
@@ -95,7 +94,7 @@ export class PushReceiver implements Receiver {
     const given = exchange.query.has('digest');
     const digest = digestParameter(exchange.query);
     if (given && digest === undefined) throw malformedDigest();
-    const upload = new Upload(this.#options);
+    const upload = new Upload(this.#options, this.#room);
     this.#uploads.set(upload.id, upload);
     if (digest === undefined) sendEmpty(exchange, 202, this.#progress(upload));
     else await this.#finish(exchange, upload, digest);
@@ -173,13 +172,9 @@ export class PushReceiver implements Receiver {
     };
   }
 
-  #keepDocument(digest: Digest, bytes: Buffer): void {
-    if (this.#closed || this.#documents.has(digest)) return;
-    if (this.#documentBytes + bytes.length > documentsLimit) {
-      throw new Refusal(413, 'SIZE_INVALID', 'too many documents in one push');
-    }
-    this.#documents.set(digest, bytes);
-    this.#documentBytes += bytes.length;
+  #keepDocument(digest: Digest, document: IncomingDocument): void {
+    if (this.#closed || this.#documents.has(digest)) document.drop();
+    else this.#documents.set(digest, document.keep());
   }
 
   async #blob(exchange: Exchange, digest: string): Promise<void> {
@@ -214,7 +209,17 @@ export class PushReceiver implements Receiver {
   }
 
   async #putManifest(exchange: Exchange, reference: string): Promise<void> {
-    const bytes = await readDocument(exchange.request);
+    const document = new IncomingDocument(this.#room);
+    try {
+      for await (const chunk of exchange.request as AsyncIterable<Buffer>) document.append(chunk);
+      await this.#takeManifest(exchange, reference, document);
+    } finally {
+      document.drop();
+    }
+  }
+
+  async #takeManifest(exchange: Exchange, reference: string, document: IncomingDocument): Promise<void> {
+    const { bytes } = document;
     const digest = digestOf(bytes);
     if (reference.includes(':')) {
       if (!isDigest(reference)) throw malformedDigest();
@@ -229,11 +234,12 @@ export class PushReceiver implements Receiver {
       throw new Refusal(400, 'MANIFEST_INVALID', 'the manifest is invalid');
     }
     if (manifest.kind === 'image') await this.#checkBlobs(manifest);
-    if (!this.#manifests.has(digest) && this.#manifests.size >= maxManifests) {
+    const known = this.#manifests.get(digest);
+    if (known === undefined && this.#manifests.size >= maxManifests) {
       throw new Refusal(429, 'TOOMANYREQUESTS', 'too many manifests in one push');
     }
     if (this.#closed) throw new Refusal(403, 'DENIED', 'the push is over');
-    this.#manifests.set(digest, { bytes, mediaType });
+    this.#manifests.set(digest, { bytes: known?.bytes ?? document.keep(), mediaType });
     this.#parsed.set(digest, manifest);
     if (reference === this.#options.tag) this.#root = digest;
     sendEmpty(exchange, 201, {
@@ -253,17 +259,4 @@ export class PushReceiver implements Receiver {
       );
     }
   }
-}
-
-async function readDocument(request: IncomingMessage): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > documentLimit) {
-      throw new Refusal(413, 'SIZE_INVALID', 'the manifest is too large', { Connection: 'close' });
-    }
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
 }

@@ -1,14 +1,11 @@
 import { createHash, randomUUID } from 'node:crypto';
 import type { Digest } from '../digest.ts';
+import { headSize, looksLikeDocument } from '../document.ts';
 import { DigestMismatch } from '../errors.ts';
 import type { IngestedLayer, LayerStore } from '../layer-store.ts';
 import { Channel } from './channel.ts';
+import { type DocumentRoom, IncomingDocument } from './incoming-document.ts';
 import { Refusal } from './refusal.ts';
-
-/** A configuration, an attestation or a manifest larger than this is refused, in bytes. */
-export const documentLimit = 4 << 20;
-
-const openingBrace = 0x7b;
 
 export interface UploadOptions {
   readonly store: LayerStore;
@@ -17,8 +14,13 @@ export interface UploadOptions {
   readonly onBytes: ((n: number) => void) | undefined;
 }
 
+interface IncomingLayer {
+  readonly channel: Channel;
+  readonly ingested: Promise<IngestedLayer>;
+}
+
 /**
- * One blob on its way in, in one request or many. Its first byte tells what it is: a JSON document stays in memory,
+ * One blob on its way in, in one request or many. Its first bytes tell what it is: a JSON document stays in memory,
  * anything else is a layer and streams into the store while it arrives.
  */
 export class Upload {
@@ -29,11 +31,13 @@ export class Upload {
   readonly #expect: { digest?: Digest } = {};
   #received = 0;
   #busy = false;
-  #document: Buffer[] | undefined;
-  #layer: { channel: Channel; ingested: Promise<IngestedLayer> } | undefined;
+  /** Everything so far, as long as it may be a document. */
+  readonly #document: IncomingDocument;
+  #layer: IncomingLayer | undefined;
 
-  constructor(options: UploadOptions) {
+  constructor(options: UploadOptions, room: DocumentRoom) {
     this.#options = options;
+    this.#document = new IncomingDocument(room);
   }
 
   /** Bytes received so far. */
@@ -66,22 +70,27 @@ export class Upload {
   }
 
   async #take(chunk: Uint8Array): Promise<void> {
-    if (this.#document === undefined && this.#layer === undefined) {
-      if (chunk[0] === openingBrace) this.#document = [];
-      else this.#layer = this.#startLayer();
-    }
-    if (this.#document !== undefined) {
-      if (this.#received > documentLimit) {
-        throw new Refusal(413, 'SIZE_INVALID', 'the document is too large', { Connection: 'close' });
+    if (this.#layer === undefined) {
+      const before = this.#document.bytes;
+      const isKnown = before.length >= headSize;
+      if (isKnown || looksLikeDocument(Buffer.concat([before, chunk.subarray(0, headSize)]))) {
+        this.#document.append(chunk);
+        return;
       }
-      this.#document.push(Buffer.from(chunk));
-    } else if (this.#layer !== undefined && !(await this.#layer.channel.push(chunk))) {
-      await refusing(this.#layer.ingested);
-      throw new Refusal(400, 'BLOB_UPLOAD_INVALID', 'there are bytes after the end of the layer');
+      this.#layer = this.#startLayer();
+      this.#document.drop();
+      if (before.length > 0) await this.#stream(this.#layer, before);
     }
+    await this.#stream(this.#layer, chunk);
   }
 
-  #startLayer() {
+  async #stream({ channel, ingested }: IncomingLayer, chunk: Uint8Array): Promise<void> {
+    if (await channel.push(chunk)) return;
+    await refusing(ingested);
+    throw new Refusal(400, 'BLOB_UPLOAD_INVALID', 'there are bytes after the end of the layer');
+  }
+
+  #startLayer(): IncomingLayer {
     const channel = new Channel();
     const { store, scratch } = this.#options;
     const ingested = store.ingest(channel, {
@@ -95,15 +104,14 @@ export class Upload {
 
   /**
    * Ends the blob.
-   * @returns the document's bytes; `undefined` for a layer, which is in the store now.
+   * @returns the document, the caller's to keep or to drop; `undefined` for a layer, which is in the store now.
    * @throws Refusal when the bytes do not have that digest.
    */
-  async complete(digest: Digest): Promise<Buffer | undefined> {
+  async complete(digest: Digest): Promise<IncomingDocument | undefined> {
     this.#occupy();
     if (this.#layer === undefined) {
-      const bytes = Buffer.concat(this.#document ?? []);
-      if (digestOf(bytes) !== digest) throw wrongDigest();
-      return bytes;
+      if (digestOf(this.#document.bytes) !== digest) throw wrongDigest();
+      return this.#document;
     }
     this.#expect.digest = digest;
     this.#layer.channel.end();
@@ -116,6 +124,7 @@ export class Upload {
   async abort(): Promise<void> {
     const reason = new Error('the upload was given up');
     this.#stop.abort(reason);
+    this.#document.drop();
     this.#layer?.channel.fail(reason);
     await this.#layer?.ingested.catch(() => undefined);
   }

@@ -68,6 +68,51 @@ describe('a bad push', () => {
     assert.equal((await bench.ask(`/v2/claude-bottle/blobs/${sha256(body)}`)).status, 404);
   });
 
+  test('documents, manifests and what is on its way are together SIZE_INVALID beyond 32 MiB', async () => {
+    const large = (name: string) => Buffer.from(JSON.stringify({ name, filler: 'x'.repeat(4_000_000) }));
+    const config = Buffer.from('{}');
+    const keepers: Record<string, (bench: Bench, name: string) => Promise<{ status: number }>> = {
+      document: async (bench, name) => {
+        const body = large(name);
+        return bench.ask(`${uploads}?digest=${sha256(body)}`, { method: 'POST', body });
+      },
+      manifest: (bench, name) => {
+        const annotations = { name, filler: 'x'.repeat(4_000_000) };
+        const descriptor = { mediaType: 'c/c', digest: sha256(config), size: 2 };
+        const manifest = { schemaVersion: 2, mediaType: ociManifest, config: descriptor, layers: [] };
+        return bench.putManifest({ ...manifest, annotations });
+      },
+      'open upload': async (bench, name) =>
+        bench.ask(await bench.begin(), { method: 'PATCH', body: large(name) }),
+    };
+    for (const [kind, keep] of Object.entries(keepers)) {
+      await using bench = await Bench.open();
+      await bench.push(config);
+      const statuses: number[] = [];
+      for (let number = 0; number < 9; number++) {
+        // One that is refused may find its connection closed before it has sent it all.
+        const answer = await keep(bench, `${kind} ${number}`).catch(() => ({ status: 413 }));
+        statuses.push(answer.status);
+      }
+      assert.deepEqual(new Set(statuses.slice(0, 7)), new Set([kind === 'open upload' ? 202 : 201]), kind);
+      assert.equal(statuses.at(-1), 413, kind);
+    }
+  });
+
+  test('what was refused, given up or sent twice takes no room from what follows', async () => {
+    await using bench = await Bench.open();
+    const body = Buffer.from(JSON.stringify({ filler: 'x'.repeat(4_000_000) }));
+    const wrong = sha256(Buffer.from('wrong'));
+    for (let number = 0; number < 9; number++) {
+      const location = await bench.begin();
+      await bench.ask(location, { method: 'PATCH', body });
+      assert.equal((await bench.ask(location, { method: 'DELETE' })).status, 204);
+      assert.equal((await bench.ask(`${uploads}?digest=${wrong}`, { method: 'POST', body })).status, 400);
+      assert.equal((await bench.putManifest(body.toString())).status, 400);
+      await bench.push(body);
+    }
+  });
+
   test('a chunk out of order is 416 with how far it has come, and the upload goes on', async () => {
     await using bench = await Bench.open();
     const location = await bench.begin();
