@@ -6,7 +6,7 @@ import type { ImageConfig } from './image.ts';
 // Engines write null, "" or an empty collection for what is not set, each in its own way (Go's omitempty).
 const text = z.string().nullish();
 const list = z.array(z.string()).nullish();
-const names = z.record(z.string(), z.unknown()).nullish();
+const names = objectOf((_value): _value is unknown => true).nullish();
 
 const ConfigBlob = z.object({
   architecture: z.string().min(1),
@@ -22,7 +22,7 @@ const ConfigBlob = z.object({
       Cmd: list,
       Volumes: names,
       WorkingDir: text,
-      Labels: z.record(z.string(), z.string()).nullish(),
+      Labels: objectOf((value) => typeof value === 'string').nullish(),
       StopSignal: text,
     })
     .nullish(),
@@ -67,6 +67,18 @@ export function parseDiffIds(source: Uint8Array | object): Digest[] {
   return parse(RootFs, source).rootfs.diff_ids ?? [];
 }
 
+/** An object as it stands. `z.record` would make a new one and lose the key `__proto__`, which a label may well have. */
+function objectOf<Value>(holds: (value: unknown) => value is Value) {
+  return z.custom<Readonly<Record<string, Value>>>(
+    (value) =>
+      typeof value === 'object' &&
+      value !== null &&
+      !Array.isArray(value) &&
+      Object.values(value).every(holds),
+    { error: 'not an object of the values that belong here' },
+  );
+}
+
 function parse<T>(schema: z.ZodType<T>, source: Uint8Array | object): T {
   const result = schema.safeParse(source instanceof Uint8Array ? parseJson(source) : source);
   if (!result.success) throw new ConfigUnreadable({ reason: z.prettifyError(result.error) });
@@ -91,7 +103,9 @@ function present<Key extends string, Value extends string | object>(
 }
 
 /** Ports and volumes are sets, written as objects whose values carry nothing. */
-function keysOnly(set: Record<string, unknown> | null | undefined): Record<string, object> | undefined {
+function keysOnly(
+  set: Readonly<Record<string, unknown>> | null | undefined,
+): Record<string, object> | undefined {
   return set === null || set === undefined
     ? undefined
     : Object.fromEntries(Object.keys(set).map((key) => [key, {}]));

@@ -49,6 +49,20 @@ describe('an image config', () => {
     );
   });
 
+  test('keeps names that mean something to JavaScript', () => {
+    const odd = '{"__proto__":"kept","constructor":"too","toString":"as well"}';
+    const sets = '{"__proto__":{},"constructor":{}}';
+    const config = `{"Labels":${odd},"Volumes":${sets},"ExposedPorts":${sets}}`;
+    const parsed = parseImageConfig(Buffer.from(`{"architecture":"a","os":"l","config":${config}}`));
+    assert.equal(JSON.stringify(parsed.config.Labels), odd);
+    assert.equal(JSON.stringify(parsed.config.Volumes), sets);
+    assert.equal(JSON.stringify(parsed.config.ExposedPorts), sets);
+    for (const labels of ['[]', '"a"', '{"a":1}', '{"__proto__":1}']) {
+      const source = `{"architecture":"a","os":"l","config":{"Labels":${labels}}}`;
+      assert.throws(() => parseImageConfig(Buffer.from(source)), ConfigUnreadable, labels);
+    }
+  });
+
   test('takes ports and volumes for sets, whatever their values', () => {
     const source = {
       architecture: 'amd64',
