@@ -14,6 +14,9 @@ enum { ARGUMENTS_MAX = 24, FILE_MAX = 2048 };
 
 static uint64_t state;
 static unsigned long run;
+/* How many of each were accepted, so that a fuzzer that only ever sees refusals is noticed. */
+static unsigned long accepted_lines;
+static unsigned long accepted_accounts;
 
 /* xorshift64* (Vigna 2014). */
 static uint64_t draw(void) {
@@ -91,6 +94,7 @@ static void try_options(void) {
     must(complaint.what != NULL && complaint.about != NULL, "a refusal without words");
     must(strlen(complaint.what) > 0 && strlen(complaint.about) < 1024, "a refusal that cannot be read");
   } else if (options.mode == MODE_RUN || options.mode == MODE_EXEC) {
+    accepted_lines++;
     must(options.command > argv && options.command < argv + argc, "a command outside the arguments");
     must(strcmp(options.command[-1], "--") == 0, "a command that no -- begins");
     must(options.relay_count <= RELAYS_MAX && options.grace <= 600000, "a number out of bounds");
@@ -130,6 +134,7 @@ static void try_account(void) {
   struct text passwd = draw_file();
   struct text group = draw_file();
   if (find_account(spec, passwd, group, &account) == NULL) {
+    accepted_accounts++;
     must(account.uid <= 0x7fffffff && account.gid <= 0x7fffffff, "a number that is none");
     must(account.group_count > 0 && account.group_count <= ACCOUNT_GROUPS_MAX, "no group, or too many");
     must(account.groups[0] == account.gid, "a primary group that is not the first");
@@ -150,6 +155,6 @@ int main(int argc, char **argv) {
     try_options();
     try_account();
   }
-  printf("%lu runs\n", runs);
+  printf("%lu command lines and %lu accounts accepted\n", accepted_lines, accepted_accounts);
   return 0;
 }
