@@ -48,7 +48,12 @@ export async function runTunnel({ client, upstream, limits, asked }: Tunnel): Pr
     } else client.destroy();
     upstream.destroy();
   };
+  // A copy that waits for one side does not see that the other is gone.
+  client.whenLost(() => upstream.destroy());
+  upstream.whenLost(() => void client.flushed().then(() => client.destroy()));
   await Promise.all([up().catch(cut), copy(upstream, client).catch(cut)]);
+  client.whenLost(undefined);
+  upstream.whenLost(undefined);
   return refusal;
 }
 

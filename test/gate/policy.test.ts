@@ -224,7 +224,7 @@ const ruleInput = fc.record({
   star: fc.constantFrom('', '*.', '**.'),
   name,
   ports: fc.constantFrom(undefined, 'any' as const, [80], [443, 22]),
-  methods: fc.constantFrom(undefined, ['GET'], ['GET', 'POST']),
+  methods: fc.constantFrom<string[] | undefined>(undefined, ['GET'], ['GET', 'POST']),
 });
 const question = fc.record({
   name,
@@ -242,7 +242,7 @@ test('a policy decides as a naive reading of its rules does', () => {
         ),
       );
       const matching = inputs.filter(({ star, name: host, ports, methods }) => {
-        const pattern = { '': '', '*.': '[^.]+\\.', '**.': '(?:[^.]+\\.)+' }[star]!;
+        const pattern = { '': '', '*.': '[^.]+\\.', '**.': '(?:[^.]+\\.)+' }[star];
         const isHost = new RegExp(`^${pattern}${host.replaceAll('.', '\\.')}$`).test(asked.name);
         const listed: readonly number[] | 'any' = ports ?? (methods ? [80] : [80, 443]);
         return isHost && (listed === 'any' || listed.includes(asked.port));
