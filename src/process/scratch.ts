@@ -45,8 +45,13 @@ export class Scratch implements AsyncDisposable {
     // Under its name it has an owner from the first moment on.
     const draft = join(root, `.${name}`);
     await mkdir(draft, { mode: 0o700 });
-    await writeDurably(join(draft, ownerFile), JSON.stringify(owner));
-    await rename(draft, join(root, name));
+    try {
+      await writeDurably(join(draft, ownerFile), JSON.stringify(owner));
+      await rename(draft, join(root, name));
+    } catch (error) {
+      await rm(draft, { recursive: true, force: true });
+      throw error;
+    }
     return new Scratch(join(root, name));
   }
 

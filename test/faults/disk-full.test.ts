@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -32,25 +32,31 @@ test('a disk that is too small is told with the numbers, before anything is writ
 
 for (const feeder of ['push', 'save', 'export']) {
   test(`a disk that runs full in the middle of ${feeder} gives a clear error and leaves nothing`, async () => {
-    await using disk = await smallDisk(140);
-    await using bench = await Bench.open({ megabytes: 12, cache: join(disk.path, 'cache') });
-    await mkdir(join(disk.path, 'other'));
-    // Somebody else fills the disk once the numbers were checked: the file grows while the conversion runs.
-    const filler = run('sh', [
-      '-c',
-      'sleep 0.2; head -c 200M /dev/zero >"$0" 2>/dev/null',
-      join(disk.path, 'other/file'),
-    ]);
-    const { code, stderr } = await bench.run(['pack', bench.project, '--feeder', feeder], {
-      FAKE_SMOLVM_DELAY_MS: '1500',
-    });
-    await filler;
+    await using disk = await smallDisk(420);
+    await using bench = await Bench.open({ megabytes: 60, cache: join(disk.path, 'cache') });
+    const other = join(disk.path, 'other');
+    const running = bench.run(['pack', bench.project, '--feeder', feeder]);
+    // Somebody else fills the disk once there was room enough and the first layer is on its way.
+    const filled = untilArriving(bench.root).then(() =>
+      run('sh', ['-c', 'head -c 500M /dev/zero >"$0" 2>/dev/null', other]),
+    );
+    const { code, stderr } = await running;
+    await filled;
     assert.equal(code, 4, stderr);
     assert.match(stderr, /not enough room|disk ran full/);
     const left = await bench.leftovers();
     assert.deepEqual(Object.values(left).flat(), [], countsOf(left));
-    await rm(join(disk.path, 'other'), { recursive: true });
+    await rm(other);
     const again = await bench.run(['pack', bench.project, '--feeder', feeder]);
     assert.equal(again.code, 0, again.stderr);
   });
+}
+
+/** Waits until the first layer is being written, wherever it goes. */
+async function untilArriving(root: string): Promise<void> {
+  for (let tries = 0; tries < 3_000; tries += 1) {
+    const { stdout } = await run('sh', ['-c', 'find "$0/tmp" -name "layer-*.tar"', root]);
+    if (stdout !== '') return;
+  }
+  throw new Error('no layer came');
 }

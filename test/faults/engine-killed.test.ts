@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -25,6 +25,7 @@ class OwnEngine implements AsyncDisposable {
     const at = (name: string) => join(this.#folder, name);
     await mkdir(this.#folder, { recursive: true });
     await run('ip', ['link', 'add', 'name', bridge, 'type', 'bridge']);
+    await using log = await open(at('log'), 'a');
     this.#daemon = spawn(
       'dockerd',
       [
@@ -36,13 +37,13 @@ class OwnEngine implements AsyncDisposable {
         `--bridge=${bridge}`,
         '--iptables=false',
       ],
-      { stdio: 'ignore' },
+      { stdio: ['ignore', log.fd, log.fd] },
     );
     for (let tries = 0; tries < 100; tries += 1) {
       if ((await run('docker', ['version'], { env: { DOCKER_HOST: this.host } })).code === 0) return;
       await sleep(200);
     }
-    throw new Error('the test engine does not answer');
+    throw new Error(`the test engine does not answer: ${(await readFile(at('log'), 'utf8')).slice(-2000)}`);
   }
 
   async kill(): Promise<void> {
@@ -50,11 +51,8 @@ class OwnEngine implements AsyncDisposable {
     const gone = once(this.#daemon, 'exit');
     this.#daemon.kill('SIGKILL');
     await gone;
-    const containerd = await readFile(join(this.#folder, 'exec/containerd/containerd.pid'), 'utf8').catch(
-      () => '',
-    );
-    if (containerd !== '') await run('kill', ['-9', containerd.trim()]);
-    await run('rm', ['-f', join(this.#folder, 'pid'), join(this.#folder, 'docker.sock')]);
+    // Its containerd dies with it, and what both leave would make the next one wait for a process that is gone.
+    await run('rm', ['-rf', ...['pid', 'docker.sock', 'exec'].map((name) => join(this.#folder, name))]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
