@@ -12,7 +12,7 @@ interface Waiter {
 }
 
 /**
- * A socket as something to pull from and push to. Nothing is read ahead beyond the socket's own buffer (64 KiB), so a
+ * A socket as something to pull from and push to. Little is read ahead (two reads of 64 KiB at most), so a
  * reader that does not pull slows the sender down. Errors of the socket never escape: they end what is under way.
  */
 export class Channel {
@@ -31,8 +31,11 @@ export class Channel {
   constructor(socket: Socket) {
     this.socket = socket;
     socket.on('error', () => undefined);
-    socket.on('readable', () => {
-      if (this.#waiter !== undefined) this.#settle();
+    // Flowing, since a paused socket stops and starts its handle at every read. What nobody waits for pauses it.
+    socket.on('data', (bytes: Buffer) => {
+      this.#held = this.#held === undefined ? bytes : Buffer.concat([this.#held, bytes]);
+      if (this.#waiter === undefined) socket.pause();
+      else this.#settle();
     });
     socket.on('end', () => {
       this.#ended = true;
@@ -113,14 +116,14 @@ export class Channel {
   push(pieces: readonly Buffer[]): Promise<void> | undefined {
     const { socket } = this;
     if (this.lost || socket.writableEnded) return Promise.reject(new ConnectionLost());
-    let isFull = false;
     if (pieces.length > 1) socket.cork();
     for (const piece of pieces) {
       this.bytesOut += piece.length;
-      isFull = !socket.write(piece) || isFull;
+      socket.write(piece);
     }
     if (pieces.length > 1) socket.uncork();
-    return isFull ? this.#drained() : undefined;
+    // What the kernel has taken already does not count, though `write` says that it does.
+    return socket.writableLength >= socket.writableHighWaterMark ? this.#drained() : undefined;
   }
 
   /** Sends a last time; what is still on its way goes out. */
@@ -162,10 +165,11 @@ export class Channel {
   }
 
   #take(): Buffer | undefined {
-    const held = this.#held;
+    const bytes = this.#held;
+    if (bytes === undefined) return undefined;
     this.#held = undefined;
-    const bytes = held ?? (this.socket.read() as Buffer | null) ?? undefined;
-    this.bytesIn += bytes?.length ?? 0;
+    this.bytesIn += bytes.length;
+    if (this.socket.isPaused()) this.socket.resume();
     return bytes;
   }
 

@@ -147,7 +147,9 @@ describe('a request with two readings is refused before anybody is asked', () =>
     test(name, async () => {
       await using server = await host();
       await using gate = await startGate({ rules: [allow(`web.test:${server.port}`)] });
-      const text = request.replaceAll('@@', `@web.test:${server.port}`).replaceAll('@', () => `web.test:${server.port}`);
+      const text = request
+        .replaceAll('@@', `@web.test:${server.port}`)
+        .replaceAll('@', () => `web.test:${server.port}`);
       const follow = `GET http://web.test:${server.port}/smuggled HTTP/1.1\r\nHost: web.test:${server.port}\r\n\r\n`;
       const bytes =
         name === 'a user name in the target'
