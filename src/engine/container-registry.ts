@@ -65,7 +65,7 @@ export class ContainerRegistry implements AsyncDisposable {
       await waitReady(engine, { ...place, port }, options);
       return new ContainerRegistry(engine, { ...place, port }, options);
     } catch (error) {
-      await removeContainer(engine, place.name, options);
+      await options.scratch.undo(() => removeContainer(engine, place.name, options));
       throw error;
     }
   }
@@ -84,7 +84,7 @@ export class ContainerRegistry implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await removeContainer(this.#engine, this.name);
+    await this.#options.scratch.undo(() => removeContainer(this.#engine, this.name));
   }
 }
 

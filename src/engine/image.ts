@@ -138,7 +138,7 @@ export async function underName<T>(
     await tagImage(engine, image.id, name, options);
     return await work();
   } finally {
-    await untagImage(engine, name);
+    await options.scratch.undo(() => untagImage(engine, name));
   }
 }
 

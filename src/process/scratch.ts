@@ -32,6 +32,7 @@ const journalFile = 'leftovers.jsonl';
  */
 export class Scratch implements AsyncDisposable {
   readonly path: string;
+  #leavesSomething = false;
 
   private constructor(path: string) {
     this.path = path;
@@ -65,8 +66,23 @@ export class Scratch implements AsyncDisposable {
     await writeDurably(join(this.path, journalFile), `${JSON.stringify(leftover)}\n`);
   }
 
+  /**
+   * Runs what undoes something that was expected. When that fails, the note of it outlives this directory, and the next
+   * command tries again.
+   * @throws what `work` throws.
+   */
+  async undo(work: () => Promise<unknown>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      this.#leavesSomething = true;
+      throw error;
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    await removeWhole(this.path);
+    if (this.#leavesSomething) await removeAllBut(this.path, [ownerFile, journalFile]);
+    else await removeWhole(this.path);
   }
 }
 
@@ -99,12 +115,16 @@ export async function reap(
  * name and without that file would be nobody's for ever.
  */
 async function removeWhole(path: string): Promise<void> {
-  for (const name of await readdir(path).catch(emptyIfAbsent([]))) {
-    if (name !== ownerFile) await rm(join(path, name), { recursive: true, force: true, maxRetries: 3 });
-  }
+  await removeAllBut(path, [ownerFile]);
   const unowned = join(path, '..', `.${basename(path)}`);
   await rename(path, unowned).catch(emptyIfAbsent(undefined));
   await rm(unowned, { recursive: true, force: true, maxRetries: 3 });
+}
+
+async function removeAllBut(path: string, kept: readonly string[]): Promise<void> {
+  for (const name of await readdir(path).catch(emptyIfAbsent([]))) {
+    if (!kept.includes(name)) await rm(join(path, name), { recursive: true, force: true, maxRetries: 3 });
+  }
 }
 
 async function undoAll(path: string, undo: (leftover: Leftover) => Promise<void>): Promise<boolean> {
@@ -120,10 +140,7 @@ async function undoAll(path: string, undo: (leftover: Leftover) => Promise<void>
   await rm(draft, { force: true });
   await writeDurably(draft, stuck.map((leftover) => `${JSON.stringify(leftover)}\n`).join(''));
   await rename(draft, join(path, journalFile));
-  for (const name of await readdir(path)) {
-    if (name !== ownerFile && name !== journalFile)
-      await rm(join(path, name), { recursive: true, force: true });
-  }
+  await removeAllBut(path, [ownerFile, journalFile]);
   return false;
 }
 

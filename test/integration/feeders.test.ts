@@ -158,6 +158,7 @@ for (const command of engineNames) {
           engine: place.engine,
           image,
           store,
+          transient: store,
           scratch: place.scratch,
           registry,
           signal: stop.signal,

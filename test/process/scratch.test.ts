@@ -106,6 +106,31 @@ describe('scratch', () => {
     assert.deepEqual(names(then), ['second']);
   });
 
+  test('what could not be undone is left to the next command, with nothing else', async () => {
+    await using directory = await temporary();
+    const child = node(
+      `
+      import { Scratch } from 'src/process/scratch.ts';
+      import { writeFile } from 'node:fs/promises';
+      {
+        await using scratch = await Scratch.create(process.argv[1]);
+        await writeFile(scratch.file('big'), 'big');
+        await scratch.expect({ kind: 'container', engine: { command: 'docker', env: {} }, name: 'stays' });
+        await scratch.undo(() => Promise.reject(new Error('gone'))).catch(() => undefined);
+      }
+      console.log('done');
+    `,
+      [directory.path],
+    );
+    await child.line();
+    await child.end();
+    const [name = ''] = await readdir(directory.path);
+    assert.deepEqual((await readdir(join(directory.path, name))).sort(), ['leftovers.jsonl', 'owner.json']);
+    const undone: Leftover[] = [];
+    assert.equal(await reap(directory.path, async (leftover) => void undone.push(leftover)), 1);
+    assert.deepEqual(names(undone), ['stays']);
+  });
+
   test('an aborted reap ends, and what it did not get to stays for the next', async () => {
     await using directory = await temporary();
     const child = node(maker, [directory.path]);

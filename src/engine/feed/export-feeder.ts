@@ -25,7 +25,7 @@ export const exportFeeder: Feeder = {
       );
       return { config: image.config, layers: [layer.diffId], dropPaths: exportersOwn };
     } finally {
-      await removeContainer(engine, name, signalOf(signal));
+      await scratch.undo(() => removeContainer(engine, name, signalOf(signal)));
     }
   },
 };
