@@ -110,7 +110,7 @@ function check({ network, host, port, reach }: DialOptions, addresses: readonly 
     throw new Refusal({
       status: 403,
       reason: 'address',
-      detail: `the name leads to a ${kind} address, and no rule for it says that it may`,
+      detail: `the name leads to an address of the kind ${JSON.stringify(kind)}, and no rule for it says that it may`,
       host: host.text,
       port,
       allowWith: `--reach ${kind}`,

@@ -4,6 +4,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import fc from 'fast-check';
 import { GateSocketUnusable } from '../../src/gate/errors.ts';
 import { Gate } from '../../src/gate/gate.ts';
 import {
@@ -171,4 +172,75 @@ test('a socket path that is too long, or taken, is a failure with its code', asy
     [403],
     'the first one still answers',
   );
+});
+
+test('whatever bytes come, the gate says no or closes, asks no host that is not allowed, and serves the next one', async () => {
+  await using server = await httpServer((request, response) => {
+    request.on('error', () => undefined).resume();
+    response.end('ok');
+  });
+  const where = `web.test:${server.port}`;
+  const resolved = new Set<string>();
+  await using gate = await startGate({
+    rules: [allow(where)],
+    limits: {
+      headMs: 100,
+      bodyMs: 100,
+      idleMs: 100,
+      responseMs: 500,
+      lingerMs: 20,
+      greetingMs: 50,
+      halfClosedMs: 50,
+    },
+    network: {
+      ...loopbackNetwork,
+      resolve(name) {
+        resolved.add(name);
+        return Promise.resolve(['127.0.0.1']);
+      },
+    },
+  });
+  const seeds = [
+    get(where, '/a?b'),
+    `POST http://${where}/ HTTP/1.1\r\nHost: ${where}\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n`,
+    `POST http://${where}/ HTTP/1.1\r\nHost: ${where}\r\nContent-Length: 3\r\n\r\nabc${get(where)}`,
+    `CONNECT ${where} HTTP/1.1\r\nHost: ${where}\r\n\r\nGET / HTTP/1.1\r\nHost: ${where}\r\n\r\n`,
+    get('evil.example'),
+  ];
+  const splice = fc.record({
+    at: fc.nat(200),
+    drop: fc.nat(6),
+    put: fc.oneof(
+      fc.constantFrom(
+        '\r\n',
+        '\n',
+        '\r',
+        ' ',
+        '\t',
+        ':',
+        '\0',
+        ',',
+        '0',
+        '%00',
+        '@evil.example',
+        'Host: evil.example\r\n',
+        'Content-Length: 9\r\n',
+      ),
+      fc.string({ unit: 'binary-ascii', maxLength: 4 }),
+    ),
+  });
+  await fc.assert(
+    fc.asyncProperty(
+      fc.constantFrom(...seeds),
+      fc.array(splice, { minLength: 1, maxLength: 3 }),
+      async (seed, splices) => {
+        let text = seed;
+        for (const { at, drop, put } of splices) text = text.slice(0, at) + put + text.slice(at + drop);
+        await raw(gate.socketPath, Buffer.from(text, 'latin1'), { end: true });
+      },
+    ),
+    { numRuns: 400 },
+  );
+  assert.deepEqual([...resolved], ['web.test']);
+  assert.deepEqual(statuses(await raw(gate.socketPath, get(where))), [200]);
 });
