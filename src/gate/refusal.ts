@@ -70,7 +70,8 @@ export function malformed(detail: string, reason: Reason = 'malformed', status =
 
 const reasonPhrases: Readonly<Record<number, string>> = {
   400: 'Bad Request',
-  403: 'Forbidden',
+  // Of a refused CONNECT most clients show nothing but this line.
+  403: 'Forbidden by claude-bottle policy',
   408: 'Request Timeout',
   414: 'URI Too Long',
   431: 'Request Header Fields Too Large',

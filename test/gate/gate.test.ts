@@ -31,7 +31,7 @@ describe('a refusal', () => {
   test('says what, why, that it is policy, and the command that allows it', async () => {
     await using gate = await startGate({ rules: [] });
     const answer = await raw(gate.socketPath, get('evil.example:8080', '/x/y?token=secret'));
-    assert.match(answer, /^HTTP\/1.1 403 Forbidden\r\n/);
+    assert.match(answer, /^HTTP\/1.1 403 Forbidden by claude-bottle policy\r\n/);
     assert.match(answer, /X-Claude-Bottle-Reason: no-rule\r\n/);
     assert.match(answer, /GET http:\/\/evil\.example:8080\/x\/y\n/);
     assert.match(answer, /no rule allows it/);
