@@ -93,7 +93,10 @@ export class Engine {
     ]);
     const endpoint = context?.code === 0 ? parseEndpoint(context.stdout) : undefined;
     const parsed = understand(answer, command, endpoint);
-    const candidate = parsed.dialect === 'podman' ? parsed.socket : endpoint?.match(/^unix:\/\/(\/.*)$/)?.[1];
+    const candidate =
+      parsed.dialect === 'podman'
+        ? podmanSocket(parsed.socket, options.env)
+        : endpoint?.match(/^unix:\/\/(\/.*)$/)?.[1];
     const version = candidate === undefined ? undefined : await answersOn(candidate, options.signal);
     const socket = version === undefined || options.direct === false ? undefined : candidate;
     const info: EngineInfo =
@@ -207,6 +210,13 @@ function understand(answer: RunResult, command: string, endpoint: string | undef
       : new EngineUnreachable({ command, ...placeOf(endpoint), ...wordsOf(words) });
   }
   return parsed;
+}
+
+/** Podman's service has the default storage: it is no way to one that the environment chooses. */
+function podmanSocket(socket: string | undefined, env: RunOptions['env']): string | undefined {
+  const merged = { ...process.env, ...env };
+  const chosen = ['CONTAINERS_STORAGE_CONF', 'STORAGE_DRIVER', 'STORAGE_OPTS'].some((name) => merged[name]);
+  return chosen ? undefined : socket;
 }
 
 function placeOf(endpoint: string | undefined): { endpoint?: string } {

@@ -17,9 +17,12 @@ export class LayerSpool {
   #writing: Promise<unknown> = Promise.resolve();
   #syncing: Promise<unknown> = Promise.resolve();
   #unsynced = 0;
+  readonly #durable: boolean;
 
-  constructor(file: FileHandle) {
+  /** @param options.durable false for a file that goes with the process, and need not reach the disk at all. */
+  constructor(file: FileHandle, options: { readonly durable: boolean } = { durable: true }) {
     this.#file = file;
+    this.#durable = options.durable;
   }
 
   /** Takes a copy of the chunk. */
@@ -33,12 +36,12 @@ export class LayerSpool {
     }
   }
 
-  /** Writes what is left and waits until all of it is on the disk. */
+  /** Writes what is left and waits until all of it is written, and on the disk if it is to be durable. */
   async end(): Promise<void> {
     await this.#flush();
     await this.#writing;
     await this.#syncing;
-    await this.#file.datasync();
+    if (this.#durable) await this.#file.datasync();
   }
 
   /** Waits until nothing is under way any more, whatever came of it. The file may be closed then. */
@@ -58,7 +61,7 @@ export class LayerSpool {
     this.#writing = this.#writeAll(full, length, position);
     this.#writing.catch(() => undefined);
     this.#unsynced += length;
-    if (this.#unsynced < syncEvery) return;
+    if (!this.#durable || this.#unsynced < syncEvery) return;
     this.#unsynced = 0;
     await this.#syncing;
     this.#syncing = this.#file.datasync();

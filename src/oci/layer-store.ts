@@ -1,15 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import {
-  type FileHandle,
-  mkdir,
-  open,
-  readdir,
-  readFile,
-  rename,
-  rm,
-  stat,
-  writeFile,
-} from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { decompress, openCompressed } from './decompress.ts';
@@ -64,9 +54,12 @@ const Received = z.object({ diffId: Digest, size: z.number().int().nonnegative()
  */
 export class LayerStore {
   readonly #root: string;
+  readonly #durable: boolean;
 
-  constructor(root: string) {
+  /** @param options.durable false for a store that goes with the process: nothing of it need reach the disk. */
+  constructor(root: string, options: { readonly durable: boolean } = { durable: true }) {
     this.#root = root;
+    this.#durable = options.durable;
   }
 
   /** @throws the reason of `signal`. */
@@ -86,10 +79,10 @@ export class LayerStore {
     const temporary = join(options.scratch, `layer-${randomBytes(8).toString('hex')}.tar`);
     try {
       await using file = await open(temporary, 'wx', 0o600);
-      const { layer, index } = await spool(source, file, options);
+      const { layer, index } = await spool(source, new LayerSpool(file, { durable: this.#durable }), options);
       await writeIndex(this.#indexPath(layer.diffId), index);
       await rename(temporary, this.#tarPath(layer.diffId));
-      await syncDirectory(this.#root);
+      if (this.#durable) await syncDirectory(this.#root);
       // Of the file that was written, whoever may have put another in its place meanwhile. Renaming changed its times.
       await this.#keepSeal(layer.diffId, sealOf(await file.stat({ bigint: true })));
       if (layer.received.digest !== layer.diffId) await this.#remember(layer);
@@ -261,10 +254,9 @@ export class LayerStore {
 
 async function spool(
   source: AsyncIterable<Uint8Array>,
-  file: FileHandle,
+  output: LayerSpool,
   { expect = {}, signal }: IngestOptions,
 ): Promise<{ layer: IngestedLayer; index: TarIndex }> {
-  const output = new LayerSpool(file);
   try {
     const incoming = measured(untilAborted(source, signal), expect.size);
     const { format, bytes } = await openCompressed(incoming.bytes);

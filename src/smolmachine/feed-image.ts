@@ -22,7 +22,7 @@ export interface Fed {
 export async function feedImage(conversion: Conversion): Promise<Fed> {
   const store = new LayerStore(conversion.cache.tree.layersRoot);
   // Two exports of one image may well be the same bytes: what one conversion removes must not be another's.
-  const transient = new LayerStore(conversion.scratch.file('exported'));
+  const transient = new LayerStore(conversion.scratch.file('exported'), { durable: false });
   const { engine, image, scratch, observer, signal } = conversion;
   await using registry = await EmbeddedRegistry.start({
     repository: conversion.repository,

@@ -138,8 +138,8 @@ test(
     assert.equal((found.get('t/null') as { device: string }).device, '1:3');
 
     // Docker leaves the root directory itself out of an export.
-  found.delete('');
-  assert.ok(expected.delete('.dockerenv'), 'docker export has no .dockerenv any more');
+    found.delete('');
+    assert.ok(expected.delete('.dockerenv'), 'docker export has no .dockerenv any more');
     for (const path of exportersOwn) {
       assert.ok(expected.delete(path), `docker export has no ${path} any more`);
       found.delete(path);

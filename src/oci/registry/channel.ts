@@ -18,6 +18,7 @@ export class Channel implements AsyncIterable<Uint8Array> {
     this.#queue.push(chunk);
     this.#bytes += chunk.length;
     this.#signal();
+    // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- it changes while we wait
     while (this.#bytes > room && !this.#closed) await this.#changed.promise;
     return !this.#closed;
   }

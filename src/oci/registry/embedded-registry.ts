@@ -173,7 +173,9 @@ export class EmbeddedRegistry implements AsyncDisposable {
       const target = parseTarget(request.url ?? '');
       await this.#answer({ ...exchange, query: target.query }, target);
     } catch (error) {
+      // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- it changes while we wait
       if (!(error instanceof Refusal) && !gone.aborted) this.#failure ??= error;
+      // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- it changes while we wait
       if (response.headersSent || gone.aborted) response.destroy();
       else sendRefusal(exchange, asRefusal(error));
     }
@@ -210,6 +212,7 @@ export class EmbeddedRegistry implements AsyncDisposable {
     if (isProbe || route.repository !== this.#name.repository) {
       throw new Refusal(404, 'NAME_UNKNOWN', 'repository name not known to registry');
     }
+    // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- it changes while we wait
     if (isWriter && receiver !== undefined) return receiver.answer(exchange, route);
     await this.#read(exchange, route);
   }

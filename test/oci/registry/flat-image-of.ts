@@ -38,7 +38,7 @@ export async function fileBlob(path: string): Promise<Blob & AsyncDisposable> {
     size,
     async *read(start, end) {
       const buffer = Buffer.alloc(1 << 20);
-      for (let at = start; at < end; ) {
+      for (let at = start; at < end;) {
         const { bytesRead } = await file.read(buffer, 0, Math.min(buffer.length, end - at), at);
         if (bytesRead === 0) throw new Error('the file is short');
         yield buffer.subarray(0, bytesRead);
