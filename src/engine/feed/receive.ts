@@ -10,25 +10,32 @@ export async function receive<T>(
   onBytes: ((count: number) => void) | undefined,
 ): Promise<T> {
   await using open = transfer;
+  let over = false;
   let result: T;
   try {
-    result = await work(counted(open.bytes, onBytes));
+    result = await work(counted());
   } catch (error) {
-    // Only a stream that is over can tell how it ended; one that is not would keep the engine waiting for us.
-    if (open.bytes.readableEnded || open.bytes.errored !== null) await open.finish();
+    // Only a stream that is over by itself can tell how it ended. One that we stopped reading has nothing to tell.
+    // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- the generator below sets it
+    if (over) await open.finish();
     throw error;
   }
   await open.finish();
   return result;
-}
 
-/** The rest of the stream is read too: what an engine sends after the end of an archive must not block it. */
-async function* counted(
-  source: AsyncIterable<Buffer>,
-  onBytes: ((count: number) => void) | undefined,
-): AsyncGenerator<Buffer> {
-  for await (const chunk of source) {
-    onBytes?.(chunk.length);
-    yield chunk;
+  async function* counted(): AsyncGenerator<Buffer> {
+    let stopped = true;
+    try {
+      for await (const chunk of open.bytes as AsyncIterable<Buffer>) {
+        onBytes?.(chunk.length);
+        yield chunk;
+      }
+      stopped = false;
+    } catch (error) {
+      stopped = false;
+      throw error;
+    } finally {
+      over = !stopped;
+    }
   }
 }
