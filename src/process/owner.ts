@@ -91,7 +91,8 @@ async function startTimeOf(pid: number): Promise<string | undefined> {
   return code === 0 ? stdout.trim() : undefined;
 }
 
-function isThere(pid: number): boolean {
+/** Whether any process of this namespace has that pid, a zombie included. */
+export function isThere(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;

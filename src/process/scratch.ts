@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { lstat, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
-import { currentOwner, isProvablyDead, Owner } from './owner.ts';
+import { currentOwner, isProvablyDead, isThere, Owner } from './owner.ts';
 
 /** Which engine a leftover lives in: the command, and what of the environment chose its endpoint. */
 export const EngineAddress = z.object({ command: z.string(), env: z.record(z.string(), z.string()) });
@@ -153,18 +153,9 @@ async function removeUnowned(root: string): Promise<void> {
     const stats = await lstat(path).catch(() => undefined);
     if (stats === undefined || !isOurs(stats)) continue;
     const aged = Date.now() - stats.mtimeMs > ownedByThen;
-    if (aged || !isAlive(Number.parseInt(name.slice(1), 10)) || (await isAbandoned(path))) {
+    if (aged || !isThere(Number.parseInt(name.slice(1), 10)) || (await isAbandoned(path))) {
       await rm(path, { recursive: true, force: true }).catch(() => undefined);
     }
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }
 
