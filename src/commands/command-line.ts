@@ -7,11 +7,15 @@ export class BadUsage extends failure('BadUsage')<{ problem: string; hint: strin
 
 /** A command whose help goes to standard output and whose mistakes become `BadUsage`. */
 export function commandLine(name: string, world: World): Command {
-  return new Command(`claude-bottle ${name}`)
-    .exitOverride()
-    .helpOption('-h, --help', 'show this help')
-    .allowExcessArguments(false)
-    .configureOutput({ writeOut: (text) => world.terminal.stdout.write(text), writeErr: () => undefined });
+  return (
+    new Command(`claude-bottle ${name}`)
+      .exitOverride()
+      .helpOption('-h, --help', 'show this help')
+      .allowExcessArguments(false)
+      // What is said of an option names its choices and its default where they matter.
+      .configureHelp({ optionDescription: ({ description }) => description })
+      .configureOutput({ writeOut: (text) => world.terminal.stdout.write(text), writeErr: () => undefined })
+  );
 }
 
 /**

@@ -40,19 +40,22 @@ function define(world: World): Command {
     .option('--build-arg <name=value>', 'a build argument; may be repeated', collect, [])
     .option('--target <stage>', 'the stage of the Dockerfile to build')
     .addOption(
-      new Option('--format <form>', 'smolmachine, or oci: a flattened OCI layout, which needs no smolvm')
+      new Option(
+        '--format <form>',
+        'smolmachine (default), or oci: a flattened OCI layout, which needs no smolvm',
+      )
         .choices(['smolmachine', 'oci'])
         .default('smolmachine'),
     )
     .option('--output <path>', 'also copy the result there; what exists is never overwritten')
     .addOption(
-      new Option(
-        '--registry <kind>',
-        'where smolvm pulls from: ours, or one in a container (default: embedded)',
-      ).choices(['embedded', 'container']),
+      new Option('--registry <kind>', 'where smolvm pulls from: embedded (default), or container').choices([
+        'embedded',
+        'container',
+      ]),
     )
     .addOption(
-      new Option('--feeder <way>', 'how layers leave the engine')
+      new Option('--feeder <way>', 'how layers leave the engine: auto (default), push, save or export')
         .choices(['auto', 'push', 'save', 'export'])
         .default('auto'),
     )

@@ -29,7 +29,7 @@ export async function packVerified(
   const { configDigest, onServed, ...image } = pullable;
   try {
     const { artifact: path } = await observer.step('pack', (report) => {
-      onServed?.((bytes, totalBytes) => report({ bytes, totalBytes }));
+      onServed?.((bytes, totalBytes) => report({ bytes, totalBytes, pack: { phase: 'pulling' } }));
       return packCreate(smolvm, {
         ...image,
         stub: scratch.file('stub'),
