@@ -9,8 +9,8 @@ interface Tally {
 }
 
 /**
- * A reporter for `node --test`: what tests print, every failure whole, every skip with its reason, a line a file, and
- * at the very end `N passed, N failed, N skipped`.
+ * A reporter for `node --test`: what tests print, every failure whole, every skip with its reason, a line a file as it
+ * ends, and at the very end `N passed, N failed, N skipped`.
  */
 export default async function* report(source: AsyncIterable<TestEvent>): AsyncGenerator<string> {
   const total: Tally = { passed: 0, failed: 0, skipped: 0 };
@@ -18,6 +18,7 @@ export default async function* report(source: AsyncIterable<TestEvent>): AsyncGe
   const started = performance.now();
   for await (const event of source) {
     if (event.type === 'test:stdout') yield event.data.message;
+    if (event.type === 'test:summary' && event.data.file !== undefined) yield lineOf(event.data.file, files);
     if (event.type !== 'test:pass' && event.type !== 'test:fail') continue;
     const { file = '', name, details, skip, todo } = event.data;
     // A describe block is not a test of its own.
@@ -42,11 +43,13 @@ export default async function* report(source: AsyncIterable<TestEvent>): AsyncGe
       yield `✗ ${where}: ${name}\n${indent(told ?? '')}\n`;
     }
   }
-  for (const [file, tally] of [...files].sort()) {
-    yield `${tally.failed > 0 ? '✗' : '✓'} ${relative(process.cwd(), file)} ${tally.passed}\n`;
-  }
   yield `${((performance.now() - started) / 1000).toFixed(1)} s\n`;
   yield `${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`;
+}
+
+function lineOf(file: string, files: ReadonlyMap<string, Tally>): string {
+  const { passed, failed } = files.get(file) ?? { passed: 0, failed: 0 };
+  return `${failed > 0 ? '✗' : '✓'} ${relative(process.cwd(), file)} ${passed}\n`;
 }
 
 function indent(text: string): string {

@@ -64,6 +64,8 @@ export class PackWatcher implements Observer {
         const then = note.to === undefined ? '' : `; trying ${note.to}`;
         return this.#progress.warn(`${note.from} did not work: ${explain(note.error).what}${then}`);
       }
+      case 'may-remain':
+        return this.#progress.warn(note.what);
       case 'merged-layers':
         return this.#progress.warn(
           `the registry container serves ${note.layers} layers, and smolvm's merge can bring deleted files back; --registry embedded serves one`,

@@ -46,7 +46,8 @@ export type Note =
       readonly to: FeederName | undefined;
       readonly error: unknown;
     }
-  | { readonly kind: 'merged-layers'; readonly layers: number };
+  | { readonly kind: 'merged-layers'; readonly layers: number }
+  | { readonly kind: 'may-remain'; readonly what: string };
 
 /** Whoever watches: runs each step, and may show it. */
 export interface Observer {

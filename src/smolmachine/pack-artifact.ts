@@ -1,6 +1,7 @@
+import { homedir } from 'node:os';
 import type { Digest } from '../oci/digest.ts';
 import type { Credential } from '../oci/registry/credential.ts';
-import { packCreate } from '../smolvm/pack.ts';
+import { packCreate, packLeftovers } from '../smolvm/pack.ts';
 import { formatVersion } from '../smolvm/version.ts';
 import { type VerifiedArtifact, verifyArtifact } from './artifact-verify.ts';
 import type { Conversion } from './conversion.ts';
@@ -51,6 +52,11 @@ export async function packVerified(
     });
     return { path, artifact, smolvmVersion: formatVersion(smolvm.version) };
   } catch (error) {
+    if (signal.aborted) {
+      for (const what of packLeftovers(smolvm.version, process.platform, homedir())) {
+        observer.note({ kind: 'may-remain', what });
+      }
+    }
     throw await asNoSpace(error, scratch.path, 'the artifact');
   }
 }
