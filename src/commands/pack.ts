@@ -77,12 +77,11 @@ export async function run(argv: readonly string[], world: World): Promise<number
   const request = requestOf(flags, command.args[0], world);
   const output = flags.output === undefined ? undefined : await freshOutput(flags.output);
 
-  const cache = await Cache.open(cachePath(world));
-  await reapLeftovers(cache.tree, world.signal);
   const watcher = new PackWatcher(world.terminal, { timings: flags.timings, verbose: flags.verbose });
-  // Both take a moment and neither needs the other.
+  // Each takes a moment and none needs the others.
   const smolvm = request.form === 'oci' ? undefined : findSmolvm(world.environment, { signal: world.signal });
-  const [engine] = await Promise.all([
+  const [cache, engine] = await Promise.all([
+    openCache(world),
     Engine.connect({ command: engineCommand(world.environment), signal: world.signal }),
     smolvm,
   ]);
@@ -97,6 +96,12 @@ export async function run(argv: readonly string[], world: World): Promise<number
   const document = { path, cached: packed.cached, ...entry.record, timings: watcher.timings };
   world.terminal.stdout.write(flags.json ? `${JSON.stringify(document, undefined, 2)}\n` : `${path}\n`);
   return 0;
+}
+
+async function openCache(world: World): Promise<Cache> {
+  const cache = await Cache.open(cachePath(world));
+  await reapLeftovers(cache.tree, world.signal);
+  return cache;
 }
 
 /** @returns the entry that was copied: another run may have made it anew meanwhile. */
