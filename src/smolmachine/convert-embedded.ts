@@ -65,12 +65,13 @@ async function serveToSmolvm(conversion: Conversion, flat: FlatImage) {
   }
 }
 
-async function layOut({ scratch, observer, image }: Conversion, flat: FlatImage) {
+async function layOut({ scratch, observer, image, signal }: Conversion, flat: FlatImage) {
   const path = scratch.file('layout');
   await observer.step('layout', (report) => {
     let bytes = 0;
     return writeLayout(flat, path, {
       refName: image.reference,
+      signal,
       onBytes: (count: number) => report({ bytes: (bytes += count), totalBytes: flat.layer.size }),
     });
   });

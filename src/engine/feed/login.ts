@@ -1,6 +1,5 @@
-import { rm, writeFile } from 'node:fs/promises';
-import { mkdir } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Credential } from '../../oci/registry/credential.ts';
 import type { Scratch } from '../../process/scratch.ts';
