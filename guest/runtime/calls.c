@@ -2,9 +2,11 @@
  * The system calls that bottle-init makes, under their usual C names, so that the same sources also link with a libc
  * (which is how they run under the sanitizers). One thread, no signal handlers, no cancellation: each is the bare call.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
@@ -81,6 +83,16 @@ int open(const char *path, int flags, ...) { return (int)CALL4(SYS_openat, AT_FD
 ssize_t read(int fd, void *bytes, size_t size) { return CALL3(SYS_read, fd, bytes, size); }
 ssize_t write(int fd, const void *bytes, size_t size) { return CALL3(SYS_write, fd, bytes, size); }
 int close(int fd) { return (int)CALL1(SYS_close, fd); }
+int fcntl(int fd, int command, ...) {
+  va_list rest;
+  va_start(rest, command);
+  long value = va_arg(rest, long);
+  va_end(rest);
+  return (int)CALL3(SYS_fcntl, fd, command, value);
+}
+int pipe2(int ends[2], int flags) { return (int)CALL2(SYS_pipe2, ends, flags); }
+ssize_t getdents64(int fd, void *entries, size_t size) { return (ssize_t)CALL3(SYS_getdents64, fd, entries, size); }
+int dup3(int fd, int as, int flags) { return (int)CALL3(SYS_dup3, fd, as, flags); }
 int fstat(int fd, struct stat *found) { return (int)CALL2(SYS_fstat, fd, found); }
 int fchown(int fd, uid_t uid, gid_t gid) { return (int)CALL3(SYS_fchown, fd, uid, gid); }
 int chdir(const char *path) { return (int)CALL1(SYS_chdir, path); }
@@ -96,6 +108,7 @@ int ioctl(int fd, unsigned long request, ...) {
 void *mmap(void *at, size_t size, int access, int flags, int fd, off_t offset) {
   return (void *)CALL6(SYS_mmap, at, size, access, flags, fd, offset);
 }
+int munmap(void *at, size_t size) { return (int)CALL2(SYS_munmap, at, size); }
 int mprotect(void *at, size_t size, int access) { return (int)CALL3(SYS_mprotect, at, size, access); }
 
 /* Processes. */
@@ -200,6 +213,13 @@ ssize_t send(int fd, const void *bytes, size_t size, int flags) {
 int shutdown(int fd, int how) { return (int)CALL2(SYS_shutdown, fd, how); }
 int setsockopt(int fd, int level, int name, const void *value, socklen_t size) {
   return (int)CALL5(SYS_setsockopt, fd, level, name, value, size);
+}
+int getsockopt(int fd, int level, int name, void *restrict value, socklen_t *restrict size) {
+  return (int)CALL5(SYS_getsockopt, fd, level, name, value, size);
+}
+int poll(struct pollfd *waited, nfds_t count, int timeout) {
+  struct timespec limit = {timeout / 1000, timeout % 1000 * 1000000L};
+  return (int)CALL5(SYS_ppoll, waited, count, timeout < 0 ? NULL : &limit, NULL, SIGNAL_SET_SIZE);
 }
 int epoll_create1(int flags) { return (int)CALL1(SYS_epoll_create1, flags); }
 int epoll_ctl(int fd, int operation, int target, struct epoll_event *event) {

@@ -20,6 +20,12 @@ PLAIN_LOOP void *memset(void *to, int byte, size_t size) {
   return to;
 }
 
+/* The compiler may not leave it out, whatever becomes of the bytes. */
+void explicit_bzero(void *to, size_t size) {
+  memset(to, 0, size);
+  __asm__ volatile("" : : "r"(to) : "memory");
+}
+
 PLAIN_LOOP int memcmp(const void *left, const void *right, size_t size) {
   const unsigned char *a = left;
   const unsigned char *b = right;

@@ -15,28 +15,6 @@
 #define ID_MAX UINT32_C(0x7fffffff)
 #define FILE_SIZE_MAX (16 << 20)
 
-static struct text text_of(const char *string) { return (struct text){string, strlen(string)}; }
-
-static bool same(struct text left, struct text right) {
-  return left.size == right.size && (left.size == 0 || memcmp(left.at, right.at, left.size) == 0);
-}
-
-/* Cuts off what comes before the separator, or all of it; false when there was nothing left to cut. */
-static bool cut(struct text *rest, char separator, struct text *piece) {
-  if (rest->at == NULL) return false;
-  *piece = *rest;
-  const char *end = rest->size == 0 ? NULL : memchr(rest->at, separator, rest->size);
-  if (end == NULL) {
-    rest->at = NULL;
-    rest->size = 0;
-    return true;
-  }
-  piece->size = (size_t)(end - rest->at);
-  rest->at = end + 1;
-  rest->size -= piece->size + 1;
-  return true;
-}
-
 static bool read_id(struct text digits, uint32_t *id) {
   return read_number(digits.at, digits.size, ID_MAX, id);
 }
@@ -112,6 +90,7 @@ static const char *find_user(struct text wanted, struct text passwd, struct acco
     *name = entry.name;
     if (entry.home.size >= sizeof account->home) return "the user's home is too long a path";
     if (entry.home.size > 0) {
+      if (memchr(entry.home.at, '\0', entry.home.size) != NULL) return "the user's home is no path";
       memcpy(account->home, entry.home.at, entry.home.size);
       account->home[entry.home.size] = '\0';
     }

@@ -2,9 +2,10 @@
 #define BOTTLE_ACCOUNT_H
 
 #include <linux/limits.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
+
+#include "text.h"
 
 enum { ACCOUNT_GROUPS_MAX = 1024 };
 
@@ -16,12 +17,6 @@ struct account {
   gid_t groups[ACCOUNT_GROUPS_MAX];
   size_t group_count;
   char home[PATH_MAX];
-};
-
-/* The text of a file, not NUL-terminated. */
-struct text {
-  const char *at;
-  size_t size;
 };
 
 /*

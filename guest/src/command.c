@@ -4,6 +4,7 @@
 #include <linux/limits.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -32,6 +33,40 @@ char **environment_with_home(char **environment, const char *home) {
   changed[kept++] = entry;
   changed[kept] = NULL;
   return changed;
+}
+
+static bool same_name(const char *left, const char *right) {
+  size_t i = 0;
+  while (left[i] == right[i] && left[i] != '=' && left[i] != '\0') i++;
+  return left[i] == '=' && right[i] == '=';
+}
+
+static bool is_replaced(const char *entry, char *const *later) {
+  for (; *later != NULL; later++) {
+    if (same_name(entry, *later)) return true;
+  }
+  return false;
+}
+
+char **environment_with(char **environment, struct text entries, size_t *size) {
+  size_t before = 0;
+  size_t count = 0;
+  while (environment[before] != NULL) before++;
+  for (size_t i = 0; i < entries.size; i++) count += entries.at[i] == '\0';
+  *size = (before + count + 1) * sizeof *environment;
+  char **laid = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (laid == MAP_FAILED) fail(STATUS_OWN_FAILURE, "cannot set the environment: ", why(), NULL);
+  memcpy(laid, environment, before * sizeof *environment);
+  for (size_t i = before; i < before + count; i++) {
+    laid[i] = (char *)(uintptr_t)entries.at;
+    entries.at += strlen(entries.at) + 1;
+  }
+  size_t kept = 0;
+  for (size_t i = 0; i < before + count; i++) {
+    if (!is_replaced(laid[i], laid + (i < before ? before : i + 1))) laid[kept++] = laid[i];
+  }
+  laid[kept] = NULL;
+  return laid;
 }
 
 void enter(const char *workdir) {

@@ -11,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "filter.h"
 #include "say.h"
 #include "terminal.h"
 
@@ -142,5 +143,6 @@ void become(const struct account *account, const struct options *options) {
     limit_capabilities(leaves_root ? 0 : options->kept_capabilities);
   }
   if (prctl(PR_SET_NO_NEW_PRIVS, 1L, 0L, 0L, 0L) < 0) fail_at("cannot forbid new privileges");
+  forbid_calls();
   if (account != NULL) verify(account);
 }

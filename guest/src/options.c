@@ -10,14 +10,21 @@
 const char usage[] =
     "usage: bottle-init [OPTION...] -- COMMAND [ARGUMENT...]\n"
     "       bottle-init exec [OPTION...] -- COMMAND [ARGUMENT...]\n"
+    "       bottle-init probe NAME=ATTEMPT...\n"
     "  --user USER[:GROUP]     become this user (name or number, as in a Dockerfile's USER)\n"
     "  --keep-home             leave HOME as it is, although the user changes\n"
     "  --workdir DIRECTORY     start there\n"
     "  --keep-caps LIST        keep only these capabilities (chown,kill or none)\n"
     "  --drop-caps             the same as --keep-caps none\n"
+    "only with exec:\n"
+    "  --variables SOCKET      take variables from this Unix socket\n"
+    "  --tied                  end the command, and all it started, when standard input ends\n"
     "not with exec:\n"
     "  --relay LISTEN=SOCKET   listen on 127.0.0.1:PORT or [::1]:PORT for a Unix socket; repeatable\n"
-    "  --grace MILLISECONDS    between TERM and KILL at the end (1000)\n";
+    "  --grace MILLISECONDS    between TERM and KILL at the end (1000)\n"
+    "  --control SOCKET        report to this Unix socket, and start when it says so\n"
+    "  --probe NAME=ATTEMPT    try to get out before that, and report it; repeatable, needs --control\n"
+    "an attempt is proxy:URL, direct:URL, tcp:ADDRESS:PORT or udp:ADDRESS:PORT:NAME\n";
 
 /* In the order of their numbers (linux/capability.h). */
 static const char *const capabilities[] = {
@@ -52,6 +59,12 @@ static bool read_capabilities(const char *list, uint64_t *kept) {
   }
 }
 
+static const char *read_socket(const char *path) {
+  if (path[0] != '/') return "the socket is an absolute path";
+  if (strlen(path) >= sizeof((struct sockaddr_un *)NULL)->sun_path) return "the path of the socket is longer than 107 bytes";
+  return NULL;
+}
+
 static const char *read_relay(const char *value, struct options *options) {
   static const char ipv4[] = "127.0.0.1:";
   static const char ipv6[] = "[::1]:";
@@ -73,10 +86,8 @@ static const char *read_relay(const char *value, struct options *options) {
   }
   relay.port = (uint16_t)number;
   relay.socket = equals + 1;
-  if (relay.socket[0] != '/') return "the socket of a relay is an absolute path";
-  if (strlen(relay.socket) >= sizeof((struct sockaddr_un *)NULL)->sun_path) {
-    return "the path of a relay's socket is longer than 107 bytes";
-  }
+  const char *problem = read_socket(relay.socket);
+  if (problem != NULL) return problem;
   for (unsigned i = 0; i < options->relay_count; i++) {
     if (options->relays[i].port == relay.port && options->relays[i].ipv6 == relay.ipv6) {
       return "two relays listen on one port";
@@ -84,6 +95,24 @@ static const char *read_relay(const char *value, struct options *options) {
   }
   if (options->relay_count == RELAYS_MAX) return "there are more than 16 relays";
   options->relays[options->relay_count++] = relay;
+  return NULL;
+}
+
+/* What is wrong with the attempt itself is for the report: whoever asked then knows which of them it is. */
+static const char *read_probe(const char *value, struct options *options) {
+  struct text attempt = text_of(value);
+  struct probe probe;
+  if (!cut(&attempt, '=', &probe.name) || attempt.at == NULL) return "a probe is NAME=ATTEMPT";
+  if (probe.name.size == 0 || probe.name.size > PROBE_NAME_MAX) return "the name of a probe has 1 to 64 bytes";
+  for (size_t i = 0; i < probe.name.size; i++) {
+    if (probe.name.at[i] <= ' ' || probe.name.at[i] > '~') return "the name of a probe is plain ASCII";
+  }
+  for (unsigned i = 0; i < options->probe_count; i++) {
+    if (same(options->probes[i].name, probe.name)) return "two probes have one name";
+  }
+  if (options->probe_count == PROBES_MAX) return "there are more than 16 probes";
+  probe.attempt = attempt.at;
+  options->probes[options->probe_count++] = probe;
   return NULL;
 }
 
@@ -110,6 +139,8 @@ static const char *read_switch(const char *name, size_t size, bool has_value, st
   bool *field = NULL;
   if (is(name, size, "--keep-home")) {
     field = &options->keeps_home;
+  } else if (options->mode == MODE_EXEC && is(name, size, "--tied")) {
+    field = &options->tied;
   } else if (is(name, size, "--drop-caps")) {
     field = &options->limits_capabilities;
   } else {
@@ -134,6 +165,15 @@ static const char *read_value(const char *name, size_t size, const char *value, 
     return read_capabilities(value, &options->kept_capabilities) ? NULL : "no such capability";
   }
   if (is(name, size, "--relay")) return read_relay(value, options);
+  if (is(name, size, "--probe")) return read_probe(value, options);
+  if (is(name, size, "--control")) {
+    const char *problem = read_socket(value);
+    return problem != NULL ? problem : set_once(&options->control, value);
+  }
+  if (is(name, size, "--variables")) {
+    const char *problem = read_socket(value);
+    return problem != NULL ? problem : set_once(&options->variables, value);
+  }
   uint32_t grace = 0;
   if (!read_number(value, strlen(value), 600000, &grace)) return "milliseconds, at most 600000";
   options->grace = grace;
@@ -145,12 +185,29 @@ static bool takes_value(const char *name, size_t size, enum mode mode) {
   for (size_t i = 0; i < sizeof both / sizeof both[0]; i++) {
     if (is(name, size, both[i])) return true;
   }
-  return mode == MODE_RUN && (is(name, size, "--relay") || is(name, size, "--grace"));
+  if (mode == MODE_EXEC && is(name, size, "--variables")) return true;
+  static const char *const first_only[] = {"--relay", "--grace", "--control", "--probe"};
+  for (size_t i = 0; mode == MODE_RUN && i < sizeof first_only / sizeof first_only[0]; i++) {
+    if (is(name, size, first_only[i])) return true;
+  }
+  return false;
+}
+
+static bool parse_probes(int argc, char **argv, struct options *options, struct complaint *complaint) {
+  *complaint = (struct complaint){"needs NAME=ATTEMPT after it", "probe"};
+  options->mode = MODE_PROBE;
+  for (int at = 2; at < argc; at++) {
+    complaint->about = argv[at];
+    complaint->what = read_probe(argv[at], options);
+    if (complaint->what != NULL) return false;
+  }
+  return argc > 2;
 }
 
 bool parse_options(int argc, char **argv, struct options *options, struct complaint *complaint) {
   *options = (struct options){.mode = MODE_RUN, .grace = 1000};
   int at = 1;
+  if (argc > 1 && strcmp(argv[1], "probe") == 0) return parse_probes(argc, argv, options, complaint);
   if (argc > 1 && strcmp(argv[1], "exec") == 0) {
     options->mode = MODE_EXEC;
     at = 2;
@@ -176,6 +233,9 @@ bool parse_options(int argc, char **argv, struct options *options, struct compla
     complaint->what = read_value(name, size, value, options);
     if (complaint->what != NULL) return false;
   }
+  complaint->about = "--probe";
+  complaint->what = "needs --control";
+  if (options->probe_count > 0 && options->control == NULL) return false;
   complaint->about = "--";
   complaint->what = "needs a command after it";
   if (at + 1 >= argc) return false;

@@ -4,9 +4,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { RELAYS_MAX = 16 };
+#include "text.h"
 
-enum mode { MODE_RUN, MODE_EXEC, MODE_HELP, MODE_VERSION };
+enum { RELAYS_MAX = 16, PROBES_MAX = 16, PROBE_NAME_MAX = 64 };
+
+enum mode { MODE_RUN, MODE_EXEC, MODE_PROBE, MODE_HELP, MODE_VERSION };
 
 /* One `--relay`: where to listen, always on loopback, and the socket that answers. */
 struct relay_address {
@@ -15,12 +17,22 @@ struct relay_address {
   const char *socket;
 };
 
+/* One `--probe`: what its report is called, and the attempt (attempt.h), which may be none. */
+struct probe {
+  struct text name;
+  const char *attempt;
+};
+
 /* What the arguments ask for. Every string points into argv. */
 struct options {
   enum mode mode;
   /* NULL: stay who we are. */
   const char *user;
   bool keeps_home;
+  /* Of exec: everything ends with the standard input. */
+  bool tied;
+  /* A socket that tells variables; NULL: none. */
+  const char *variables;
   /* NULL: stay where we are. */
   const char *workdir;
   /* Whether capabilities are limited to `kept_capabilities`, a bit for each by its number. */
@@ -30,7 +42,11 @@ struct options {
   unsigned grace;
   struct relay_address relays[RELAYS_MAX];
   unsigned relay_count;
-  /* NULL-terminated, not empty. */
+  /* NULL: the command starts at once, and nobody is told of it. */
+  const char *control;
+  struct probe probes[PROBES_MAX];
+  unsigned probe_count;
+  /* NULL-terminated, not empty. NULL for MODE_PROBE. */
   char **command;
 };
 

@@ -125,6 +125,15 @@ static struct stream *new_stream(void) {
   return relay.used < relay.stream_count ? &relay.streams[relay.used++] : NULL;
 }
 
+/*
+ * Taken out of the epoll by hand: a process that was just forked and has not executed its program yet holds a copy of the
+ * descriptor, and the kernel would go on with its events (epoll(7)).
+ */
+static void hang_up(int fd) {
+  watch(fd, 0, 0, EPOLL_CTL_DEL);
+  close(fd);
+}
+
 /* The client sees a reset rather than an orderly end, so that nobody takes it for an empty answer. */
 static void refuse(int client) {
   struct linger at_once = {1, 0};
@@ -155,7 +164,8 @@ static enum outcome open_stream(const struct listener *listener, int client) {
   uint64_t number = STREAM_EVENTS + 2 * (uint64_t)(stream - relay.streams);
   uint32_t events = EPOLLIN | EPOLLOUT | EPOLLET;
   if (!watch(client, events, number, EPOLL_CTL_ADD) || !watch(server, events, number + 1, EPOLL_CTL_ADD)) {
-    close(server);
+    watch(client, 0, 0, EPOLL_CTL_DEL);
+    hang_up(server);
     stream->next = relay.free;
     relay.free = stream;
     return REFUSED;
@@ -226,6 +236,8 @@ void relay_turn(void) {
       case STREAM_HAS_MORE: make_ready(stream); break;
       case STREAM_ENDED:
         /* No event can name it any more: they are all taken before a turn, and its descriptors are closed. */
+        hang_up(stream->end[CLIENT].fd);
+        hang_up(stream->end[SERVER].fd);
         stream->next = relay.free;
         relay.free = stream;
         break;

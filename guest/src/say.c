@@ -18,10 +18,20 @@ static void add(struct line *line, const char *part) {
   }
 }
 
-static void say_all(const char *first, va_list rest) {
-  struct line line = {.size = 0};
-  add(&line, "bottle-init: ");
+/* Where `fail` tells its status and words too; -1 for nowhere. */
+static int failures = -1;
+
+void tell_failures(int fd) { failures = fd; }
+
+static struct line collect(const char *prefix, const char *first, va_list rest) {
+  struct line line = {.size = strlen(prefix)};
+  memcpy(line.bytes, prefix, line.size);
   for (const char *part = first; part != NULL; part = va_arg(rest, const char *)) add(&line, part);
+  return line;
+}
+
+static void say_all(const char *first, va_list rest) {
+  struct line line = collect("bottle-init: ", first, rest);
   line.bytes[line.size++] = '\n';
   /* One write, so that lines of several processes do not mix; there is nobody to tell if it fails. */
   if (write(STDERR_FILENO, line.bytes, line.size) < 0) return;
@@ -39,6 +49,14 @@ void fail(int status, const char *first, ...) {
   va_start(rest, first);
   say_all(first, rest);
   va_end(rest);
+  if (failures >= 0) {
+    const char mark[] = {(char)status, '\0'};
+    va_start(rest, first);
+    struct line line = collect(mark, first, rest);
+    va_end(rest);
+    /* As above: nobody to tell. */
+    if (write(failures, line.bytes, line.size) < 0) _exit(status);
+  }
   _exit(status);
 }
 
@@ -67,10 +85,18 @@ const char *why(void) {
       {ENAMETOOLONG, "File name too long"},
       {ENOSYS, "Function not implemented"},
       {ELOOP, "Too many levels of symbolic links"},
+      {EPIPE, "Broken pipe"},
+      {EPROTONOSUPPORT, "Protocol not supported"},
       {EAFNOSUPPORT, "Address family not supported by protocol"},
       {EADDRINUSE, "Address already in use"},
       {EADDRNOTAVAIL, "Cannot assign requested address"},
       {ENETDOWN, "Network is down"},
+      {ENETUNREACH, "Network is unreachable"},
+      {ECONNRESET, "Connection reset by peer"},
+      {ENOBUFS, "No buffer space available"},
+      {ETIMEDOUT, "Connection timed out"},
+      {ECONNREFUSED, "Connection refused"},
+      {EHOSTUNREACH, "No route to host"},
   };
   static char unknown[] = "error \0\0\0\0\0\0\0\0\0\0";
   int number = errno;

@@ -13,6 +13,9 @@ __attribute__((sentinel)) void say(const char *first, ...);
 /* As `say`, then ends this process with the status. */
 __attribute__((sentinel)) _Noreturn void fail(int status, const char *first, ...);
 
+/* From now on `fail` also writes one byte, its status, and its words to this descriptor, in one piece. */
+void tell_failures(int fd);
+
 /* The usual words for the errno at this moment, or "error N". Good until the next call. */
 const char *why(void);
 

@@ -112,7 +112,5 @@ enum stream_state stream_move(struct stream *stream, size_t share) {
   bool ended = stream->end[CLIENT].finished && stream->end[SERVER].finished;
   if (!ended && !stream->end[CLIENT].broken) return more ? STREAM_HAS_MORE : STREAM_WAITS;
   if (!stream->end[CLIENT].broken) discard(stream->end[CLIENT].fd);
-  close(stream->end[CLIENT].fd);
-  close(stream->end[SERVER].fd);
   return STREAM_ENDED;
 }

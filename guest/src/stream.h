@@ -28,7 +28,7 @@ enum stream_state { STREAM_WAITS, STREAM_HAS_MORE, STREAM_ENDED };
 /* Notes what epoll says of one end. */
 void stream_event(struct stream *stream, size_t end, uint32_t events);
 
-/* Moves at most about `share` bytes each way. An ended stream's descriptors are closed. */
+/* Moves at most about `share` bytes each way. The descriptors of an ended stream are yet to be closed. */
 enum stream_state stream_move(struct stream *stream, size_t share);
 
 #endif

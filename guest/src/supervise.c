@@ -1,9 +1,12 @@
 #include "supervise.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -12,34 +15,63 @@
 
 #include "account.h"
 #include "command.h"
+#include "control.h"
 #include "identity.h"
 #include "loopback.h"
+#include "probe.h"
 #include "relay.h"
+#include "remains.h"
 #include "say.h"
 #include "terminal.h"
 
-enum { EVENTS_A_BATCH = 256, ENDING_POLL_MS = 10 };
+enum {
+  EVENTS_A_BATCH = 256,
+  ENDING_POLL_MS = 10,
+  /* Rounds of KILL for what the command left, before those from outside are not spared any longer. */
+  KILLS_MAX = 200,
+};
 
-/* The epoll's number for signals. */
-#define SIGNAL_EVENT UINT64_C(0)
+/* The epoll's numbers for what is not the relays'. */
+enum { SIGNAL_EVENT, CONTROL_EVENT, START_EVENT };
+
+/* Where the command is. Without a control connection it starts at once. */
+enum phase {
+  /* Not started; whoever made the bottle has yet to say so. */
+  PHASE_HELD,
+  PHASE_RUNS,
+  PHASE_ENDED,
+};
 
 struct supervisor {
+  enum phase phase;
   int epoll;
   int signals;
+  struct control control;
+  /* The process that makes the attempts; 0 when it has ended, or there was none. */
+  pid_t prober;
+  /* Whether the peer knows that we wait for it, and whether it said that we need not. */
+  bool is_ready;
+  bool may_start;
   pid_t command;
-  /* Set once the command was reaped: its number may then be anybody's. */
-  bool ended;
+  /* Tells what kept the command from starting, or ends when nothing did; -1 once that is known. */
+  int start;
+  bool is_unrunnable;
   int status;
-  /* Whether a signal came after the command's end: whoever sends it does not want to wait. */
+  /* A signal came after the command's end: whoever sends it does not want to wait for what outlived it. */
   bool hurried;
+  /* Nobody needs us after the command's end. */
+  bool dismissed;
 };
+
+static bool watch_event(const struct supervisor *supervisor, int fd, uint64_t number) {
+  struct epoll_event event = {.events = EPOLLIN, .data = {.u64 = number}};
+  return fd >= 0 && epoll_ctl(supervisor->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
 
 static void open_events(struct supervisor *supervisor, const sigset_t *watched) {
   supervisor->epoll = epoll_create1(EPOLL_CLOEXEC);
   supervisor->signals = signalfd(-1, watched, SFD_NONBLOCK | SFD_CLOEXEC);
-  struct epoll_event event = {.events = EPOLLIN, .data = {.u64 = SIGNAL_EVENT}};
-  if (supervisor->epoll < 0 || supervisor->signals < 0 ||
-      epoll_ctl(supervisor->epoll, EPOLL_CTL_ADD, supervisor->signals, &event) < 0) {
+  if (supervisor->epoll < 0 || !watch_event(supervisor, supervisor->signals, SIGNAL_EVENT)) {
     fail(STATUS_OWN_FAILURE, "cannot wait for events: ", why(), NULL);
   }
 }
@@ -51,6 +83,15 @@ static void catchable(sigset_t *set) {
   for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) sigdelset(set, faults[i]);
 }
 
+/* Those that end the waiting for the command's start. The others wait for the command, as they always do. */
+static void ending(sigset_t *set) {
+  sigemptyset(set);
+  sigaddset(set, SIGTERM);
+  sigaddset(set, SIGINT);
+  sigaddset(set, SIGQUIT);
+  sigaddset(set, SIGCHLD);
+}
+
 static struct rlimit raise_file_limit(void) {
   struct rlimit before = {0, 0};
   if (prlimit(0, RLIMIT_NOFILE, NULL, &before) == 0) {
@@ -58,6 +99,52 @@ static struct rlimit raise_file_limit(void) {
     prlimit(0, RLIMIT_NOFILE, &raised, NULL);
   }
   return before;
+}
+
+static bool has_peer(const struct supervisor *supervisor) { return supervisor->control.fd >= 0; }
+
+/* The peer is gone, or has lost its senses. A command that was not started then never is. */
+static void lose_peer(struct supervisor *supervisor, const char *what) {
+  if (supervisor->phase == PHASE_HELD) fail(STATUS_OWN_FAILURE, "not started: ", what, NULL);
+  /* By hand, for the same reason as the relays' (relay.c). */
+  epoll_ctl(supervisor->epoll, EPOLL_CTL_DEL, supervisor->control.fd, NULL);
+  forget_entries(&supervisor->control);
+  close_control(&supervisor->control);
+}
+
+static void take_messages(struct supervisor *supervisor) {
+  while (has_peer(supervisor)) {
+    switch (next_message(&supervisor->control)) {
+      case MESSAGE_NONE: return;
+      case MESSAGE_GO:
+        if (supervisor->is_ready && supervisor->phase == PHASE_HELD) {
+          supervisor->may_start = true;
+          return;
+        }
+        lose_peer(supervisor, "a go that nobody asked for");
+        break;
+      case MESSAGE_END:
+        if (supervisor->phase == PHASE_HELD) _exit(0);
+        supervisor->dismissed = true;
+        break;
+      case MESSAGE_GONE: lose_peer(supervisor, "the control connection ended"); break;
+      case MESSAGE_MALFORMED: lose_peer(supervisor, "a malformed message on the control connection"); break;
+    }
+  }
+}
+
+/* Learns whether the command was executed, and passes it on. */
+static void take_start(struct supervisor *supervisor) {
+  char words[512];
+  ssize_t got = read(supervisor->start, words, sizeof words);
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  close(supervisor->start);
+  supervisor->start = -1;
+  supervisor->is_unrunnable = got > 0;
+  if (!has_peer(supervisor)) return;
+  bool told = got > 0 ? tell_unrunnable(&supervisor->control, words[0], (struct text){words + 1, (size_t)got - 1})
+                      : tell_event(&supervisor->control, "started");
+  if (!told) lose_peer(supervisor, "");
 }
 
 static void forward(const struct supervisor *supervisor, int number) {
@@ -71,9 +158,28 @@ static void reap(struct supervisor *supervisor) {
     pid_t pid = waitpid(-1, &status, WNOHANG);
     if (pid < 0 && errno == EINTR) continue;
     if (pid <= 0) return;
-    if (pid != supervisor->command || supervisor->ended) continue;
-    supervisor->ended = true;
+    /* Once they were reaped, their numbers may be anybody's. */
+    if (pid == supervisor->prober) {
+      supervisor->prober = 0;
+      if (status != 0) fail(STATUS_OWN_FAILURE, "not started: the probes could not be told", NULL);
+    }
+    if (pid != supervisor->command || supervisor->phase != PHASE_RUNS) continue;
+    supervisor->phase = PHASE_ENDED;
     supervisor->status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+  }
+}
+
+static void take_signal(struct supervisor *supervisor, int number) {
+  bool asks = number == SIGTERM || number == SIGQUIT;
+  switch (supervisor->phase) {
+    case PHASE_HELD:
+      if (asks || number == SIGINT) _exit(128 + number);
+      break;
+    case PHASE_RUNS: forward(supervisor, number); break;
+    case PHASE_ENDED:
+      supervisor->hurried = supervisor->hurried || asks || number == SIGINT;
+      supervisor->dismissed = supervisor->dismissed || asks;
+      break;
   }
 }
 
@@ -85,10 +191,8 @@ static void take_signals(struct supervisor *supervisor) {
     if (number == SIGPIPE || number == SIGTTIN || number == SIGTTOU) continue;
     if (number == SIGCHLD) {
       reap(supervisor);
-    } else if (supervisor->ended) {
-      supervisor->hurried = supervisor->hurried || number == SIGTERM || number == SIGINT || number == SIGQUIT;
     } else {
-      forward(supervisor, number);
+      take_signal(supervisor, number);
     }
   }
 }
@@ -101,13 +205,39 @@ static void take_turn(struct supervisor *supervisor, int limit) {
   int count = epoll_wait(supervisor->epoll, events, EVENTS_A_BATCH, timeout);
   if (count < 0 && errno != EINTR) fail(STATUS_OWN_FAILURE, "cannot wait for events: ", why(), NULL);
   for (int i = 0; i < count; i++) {
-    if (events[i].data.u64 == SIGNAL_EVENT) {
-      take_signals(supervisor);
-    } else {
-      relay_event(events[i].data.u64, events[i].events);
+    switch (events[i].data.u64) {
+      case SIGNAL_EVENT: take_signals(supervisor); break;
+      case CONTROL_EVENT: take_messages(supervisor); break;
+      case START_EVENT: take_start(supervisor); break;
+      default: relay_event(events[i].data.u64, events[i].events);
     }
   }
   relay_turn();
+}
+
+/* Makes the attempts while the relays run, tells that all is ready, and waits for the peer's go. */
+static void hold(struct supervisor *supervisor, const struct options *options, const sigset_t *watched) {
+  sigset_t ends;
+  ending(&ends);
+  if (signalfd(supervisor->signals, &ends, SFD_NONBLOCK | SFD_CLOEXEC) < 0 ||
+      !watch_event(supervisor, supervisor->control.fd, CONTROL_EVENT)) {
+    fail(STATUS_OWN_FAILURE, "cannot wait for events: ", why(), NULL);
+  }
+  if (options->probe_count > 0) {
+    supervisor->prober = fork();
+    if (supervisor->prober < 0) fail(STATUS_OWN_FAILURE, "cannot start a process: ", why(), NULL);
+    if (supervisor->prober == 0) {
+      prctl(PR_SET_PDEATHSIG, (long)SIGKILL, 0L, 0L, 0L);
+      _exit(run_probes(options, supervisor->control.fd) ? 0 : STATUS_OWN_FAILURE);
+    }
+  }
+  while (supervisor->prober > 0) take_turn(supervisor, -1);
+  supervisor->is_ready = true;
+  if (!tell_event(&supervisor->control, "ready")) lose_peer(supervisor, "the control connection ended");
+  while (!supervisor->may_start) take_turn(supervisor, -1);
+  if (signalfd(supervisor->signals, watched, SFD_NONBLOCK | SFD_CLOEXEC) < 0) {
+    fail(STATUS_OWN_FAILURE, "cannot wait for events: ", why(), NULL);
+  }
 }
 
 /*
@@ -126,6 +256,34 @@ static void end_others(struct supervisor *supervisor, unsigned grace) {
   kill(-1, SIGKILL);
 }
 
+/* As end_others, but spares what was started from outside. */
+static void end_remains(struct supervisor *supervisor, unsigned grace) {
+  enum remains remains = signal_remains(grace == 0 ? 0 : SIGTERM);
+  if (remains == REMAINS_UNKNOWN) {
+    end_others(supervisor, grace);
+    return;
+  }
+  if (remains == REMAINS_SIGNALLED && grace > 0) signal_remains(SIGCONT);
+  int64_t deadline = clock_ms() + grace;
+  while (remains == REMAINS_SIGNALLED && !supervisor->hurried && clock_ms() < deadline) {
+    take_turn(supervisor, ENDING_POLL_MS);
+    reap(supervisor);
+    remains = signal_remains(0);
+  }
+  for (unsigned i = 0; remains == REMAINS_SIGNALLED && i < KILLS_MAX; i++) {
+    remains = signal_remains(SIGKILL);
+    reap(supervisor);
+  }
+  /* What multiplies faster than it can be counted. */
+  if (remains != REMAINS_NONE) kill(-1, SIGKILL);
+}
+
+/* Stays for the programs that were started from outside, until somebody says that it is over. */
+static void linger(struct supervisor *supervisor) {
+  if (!tell_exited(&supervisor->control, supervisor->status)) return;
+  while (has_peer(supervisor) && !supervisor->dismissed) take_turn(supervisor, -1);
+}
+
 _Noreturn static void start(const struct options *options, char **environment, enum terminal terminal,
                             const struct rlimit *files, const sigset_t *mask) {
   take_terminal(terminal);
@@ -135,9 +293,34 @@ _Noreturn static void start(const struct options *options, char **environment, e
   execute(options->command, environment);
 }
 
+static void start_command(struct supervisor *supervisor, const struct options *options, char **environment,
+                          enum terminal terminal, const struct rlimit *files, const sigset_t *mask) {
+  struct text entries = {supervisor->control.entries, supervisor->control.size};
+  int ends[2] = {-1, -1};
+  size_t size = 0;
+  if (has_peer(supervisor)) {
+    environment = environment_with(environment, entries, &size);
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0 || !watch_event(supervisor, ends[0], START_EVENT)) {
+      fail(STATUS_OWN_FAILURE, "cannot start a process: ", why(), NULL);
+    }
+  }
+  supervisor->command = fork();
+  if (supervisor->command < 0) fail(STATUS_OWN_FAILURE, "cannot start a process: ", why(), NULL);
+  if (supervisor->command == 0) {
+    tell_failures(ends[1]);
+    start(options, environment, terminal, files, mask);
+  }
+  supervisor->phase = PHASE_RUNS;
+  supervisor->start = ends[0];
+  if (ends[1] >= 0) close(ends[1]);
+  /* The command has its own copy, and nobody else is to find one here. */
+  forget_entries(&supervisor->control);
+  if (size > 0) munmap(environment, size);
+}
+
 int supervise(const struct options *options, char **environment) {
   static struct account account;
-  struct supervisor supervisor = {.command = 0};
+  struct supervisor supervisor = {.phase = PHASE_HELD, .control = {.fd = -1}, .start = -1};
   sigset_t watched;
   sigset_t mask;
   catchable(&watched);
@@ -148,6 +331,7 @@ int supervise(const struct options *options, char **environment) {
   struct rlimit files = raise_file_limit();
   raise_loopback(options->relay_count > 0);
   open_relays(options, supervisor.epoll);
+  if (options->control != NULL) open_control(&supervisor.control, options->control);
 
   const struct account *wanted = NULL;
   if (options->user != NULL) {
@@ -162,12 +346,15 @@ int supervise(const struct options *options, char **environment) {
   /* Orphans come to us even where we are not the first process. */
   prctl(PR_SET_CHILD_SUBREAPER, 1L, 0L, 0L, 0L);
 
+  if (has_peer(&supervisor)) hold(&supervisor, options, &watched);
   enum terminal terminal = release_terminal();
-  supervisor.command = fork();
-  if (supervisor.command < 0) fail(STATUS_OWN_FAILURE, "cannot start a process: ", why(), NULL);
-  if (supervisor.command == 0) start(options, environment, terminal, &files, &mask);
-  while (!supervisor.ended) take_turn(&supervisor, -1);
+  start_command(&supervisor, options, environment, terminal, &files, &mask);
+  while (supervisor.phase != PHASE_ENDED) take_turn(&supervisor, -1);
+  if (supervisor.start >= 0) take_start(&supervisor);
   recover_terminal(terminal);
-  if (getpid() == 1) end_others(&supervisor, options->grace);
+  bool lingers = has_peer(&supervisor) && !supervisor.dismissed && !supervisor.is_unrunnable;
+  if (getpid() == 1 && lingers) end_remains(&supervisor, options->grace);
+  if (getpid() == 1 && !lingers) end_others(&supervisor, options->grace);
+  if (lingers && has_peer(&supervisor)) linger(&supervisor);
   return supervisor.status;
 }

@@ -33,6 +33,21 @@ describe('bottle-init and its arguments', { timeout: 60_000 }, () => {
     [['--relay=127.0.0.1:1=/s', '--relay=127.0.0.1:1=/t', '--', 'true'], /listen on one port/],
     [['exec', '--relay=127.0.0.1:1=/s', '--', 'true'], /unknown option/],
     [['exec', '--grace=1', '--', 'true'], /unknown option/],
+    [['exec', '--control=/s', '--', 'true'], /unknown option/],
+    [['--control=s', '--', 'true'], /absolute path/],
+    [[`--control=/${'s'.repeat(107)}`, '--', 'true'], /107 bytes/],
+    [['--control=/s', '--control=/t', '--', 'true'], /given twice/],
+    [['--probe=a=tcp:1.1.1.1:1', '--', 'true'], /--probe: needs --control/],
+    [['--control=/s', '--probe=a', '--', 'true'], /NAME=ATTEMPT/],
+    [['--control=/s', '--probe==tcp:1.1.1.1:1', '--', 'true'], /1 to 64 bytes/],
+    [['--control=/s', '--probe=a=x', '--probe=a=y', '--', 'true'], /two probes have one name/],
+    [
+      ['--control=/s', ...Array.from({ length: 17 }, (_, i) => `--probe=p${i}=x`), '--', 'true'],
+      /more than 16 probes/,
+    ],
+    [['probe'], /needs NAME=ATTEMPT/],
+    [['probe', 'a=x', '--help'], /a probe is NAME=ATTEMPT/],
+    [['probe', 'a b=x'], /plain ASCII/],
   ];
   for (const [args, words] of refused) {
     const shown = args.join(' ').slice(0, 60);
@@ -60,8 +75,9 @@ describe('bottle-init and its arguments', { timeout: 60_000 }, () => {
     const seed = String(Date.now() % 2 ** 31);
     const { code, stdout, stderr } = await run(built.fuzz, [seed, '300000'], { deadlineMs: 60_000 });
     assert.equal(code, 0, `fuzz ${seed}: ${stderr}`);
-    const accepted = /^(\d+) command lines and (\d+) accounts accepted\n$/.exec(stdout);
-    assert.ok(Number(accepted?.[1]) > 1000 && Number(accepted?.[2]) > 1000, stdout);
+    const accepted =
+      /^(\d+) command lines and (\d+) accounts accepted, (\d+) attempts and (\d+) addresses\n$/.exec(stdout);
+    assert.ok(accepted?.slice(1).every((count) => Number(count) > 1000) === true, stdout);
   });
 });
 

@@ -59,7 +59,7 @@ describe('bottle-init as the first process', { timeout: 60_000 }, () => {
     const wrapped = ['sh', '-c', `ulimit -Sn 123; umask 027; exec "$@"`, 'sh'];
     const plain = await run('sh', ['-c', script], { cwd: '/' });
     assert.equal(plain.code, 0);
-    const relay = '--relay=127.0.0.1:47113=/nowhere';
+    const relay = '--relay=127.0.0.1:17113=/nowhere';
     const before = await run(wrapped[0]!, [...wrapped.slice(1), 'sh', '-c', script]);
     const ours = await run(wrapped[0]!, [...wrapped.slice(1), bottleInit, relay, '--', 'sh', '-c', script]);
     assert.equal(ours.stdout, before.stdout, ours.stderr);

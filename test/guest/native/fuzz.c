@@ -7,8 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <arpa/inet.h>
+
 #include "account.h"
+#include "address.h"
+#include "attempt.h"
+#include "control.h"
+#include "dns.h"
 #include "options.h"
+#include "remains.h"
+#include "report.h"
 
 enum { ARGUMENTS_MAX = 24, FILE_MAX = 2048 };
 
@@ -17,6 +25,8 @@ static unsigned long run;
 /* How many of each were accepted, so that a fuzzer that only ever sees refusals is noticed. */
 static unsigned long accepted_lines;
 static unsigned long accepted_accounts;
+static unsigned long accepted_attempts;
+static unsigned long accepted_addresses;
 
 /* xorshift64* (Vigna 2014). */
 static uint64_t draw(void) {
@@ -41,6 +51,21 @@ static const char *const words[] = {
     "127.0.0.1:99999999999999999999=/a", "127.0.0.1:80", "0.0.0.0:80=/a", "127.0.0.1:80=a", "127.0.0.1:=/a", "=", "",
     "--grace", "--grace=0", "--grace=600000", "--grace=600001", "-1", "--help", "--version", "--unknown", "node:wheel",
     "0", "1000:1000", "4294967295", "2147483647", "2147483648", "0:", ":", ":0", "a:b:c", "node", "wheel", "root", "true",
+    "--control", "--control=/run/control.sock", "--control=here", "/run/control.sock", "--probe", "probe",
+    "--probe=a=tcp:1.1.1.1:443", "--probe=b=", "--probe=c", "--probe==x", "--probe=d=udp:2606:4700::1111:53:a.b", "e=f", "g=",
+};
+
+static const char *const attempts[] = {
+    "tcp:1.1.1.1:443", "tcp:[2606:4700::1111]:443", "tcp:2606:4700::1111:443", "tcp:1.1.1.1", "tcp:1.1.1.1:0", "tcp::",
+    "udp:1.1.1.1:53:canary.invalid", "udp:::1:53:a", "udp:1.1.1.1:53:", "udp:1.1.1.1:53:a..b", "proxy:http://a.b/", "proxy:",
+    "proxy:http://[::1]:80/x", "proxy:https://a/", "direct:http://a:1", "direct:http://a:0", "direct:http://[]/",
+    "direct:http://:80/", "direct:http://[::1", "direct:http://a b/", "direct:http://a/#b", "direct:http://", "x:", "",
+};
+
+static const char *const addresses[] = {
+    "1.2.3.4", "255.255.255.255", "01.2.3.4", "1.2.3", "256.1.1.1", "::", "::1", "1::", "1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7::",
+    "::ffff:1.2.3.4", "1:2:3:4:5:6:1.2.3.4", "1::1.2.3.4", "::1::", ":::", ":1", "1:", "12345::", "fe80::1", "1.2.3.4::",
+    "1:2:3:4:5:6:7:1.2.3.4", "::2:3:4:5:6:7:8", "::1:2:3:4:5:6:7:8", "AbCd::eF",
 };
 
 static const char *const pieces[] = {
@@ -64,10 +89,9 @@ static size_t mutate(char *bytes, size_t size, size_t room) {
   return size;
 }
 
-static char *draw_argument(void) {
-  /* Exactly as long as it is, so that the sanitizer sees any reading beyond. */
+/* Exactly as long as it is, so that the sanitizer sees any reading beyond. */
+static char *draw_like(const char *word) {
   char scratch[512];
-  const char *word = words[below(sizeof words / sizeof words[0])];
   size_t size = strlen(word);
   memcpy(scratch, word, size);
   if (below(4) == 0) size = mutate(scratch, size, sizeof scratch);
@@ -83,6 +107,17 @@ static char *draw_argument(void) {
   return argument;
 }
 
+static char *draw_argument(void) { return draw_like(words[below(sizeof words / sizeof words[0])]); }
+
+static void check_probes(const struct options *options) {
+  must(options->probe_count <= PROBES_MAX, "too many probes");
+  must(options->mode == MODE_PROBE || options->probe_count == 0 || options->control != NULL, "probes for nobody");
+  for (unsigned i = 0; i < options->probe_count; i++) {
+    must(options->probes[i].name.size > 0 && options->probes[i].name.size <= PROBE_NAME_MAX, "a probe without a name");
+    must(options->probes[i].attempt[-1] == '=', "an attempt that no = begins");
+  }
+}
+
 static void try_options(void) {
   int argc = (int)below(ARGUMENTS_MAX);
   char **argv = calloc((size_t)argc + 1, sizeof *argv);
@@ -93,12 +128,19 @@ static void try_options(void) {
   if (!parse_options(argc, argv, &options, &complaint)) {
     must(complaint.what != NULL && complaint.about != NULL, "a refusal without words");
     must(strlen(complaint.what) > 0 && strlen(complaint.about) < 1024, "a refusal that cannot be read");
+  } else if (options.mode == MODE_PROBE) {
+    accepted_lines++;
+    must(options.probe_count > 0 && options.control == NULL && options.command == NULL, "a probe that is none");
+    check_probes(&options);
   } else if (options.mode == MODE_RUN || options.mode == MODE_EXEC) {
     accepted_lines++;
     must(options.command > argv && options.command < argv + argc, "a command outside the arguments");
     must(strcmp(options.command[-1], "--") == 0, "a command that no -- begins");
     must(options.relay_count <= RELAYS_MAX && options.grace <= 600000, "a number out of bounds");
     must(options.mode == MODE_RUN || options.relay_count == 0, "a relay with exec");
+    must(options.mode == MODE_RUN || (options.control == NULL && options.probe_count == 0), "a control with exec");
+    must(options.control == NULL || (options.control[0] == '/' && strlen(options.control) < 108), "a socket that does not fit");
+    check_probes(&options);
     must(options.limits_capabilities || options.kept_capabilities == 0, "capabilities kept without a limit");
     must(options.user == NULL || options.user[0] != '\0', "an empty user");
     must(options.workdir == NULL || options.workdir[0] == '/', "a relative working directory");
@@ -145,6 +187,70 @@ static void try_account(void) {
   free((void *)(uintptr_t)group.at);
 }
 
+static void try_attempt(void) {
+  char *text = draw_like(attempts[below(sizeof attempts / sizeof attempts[0])]);
+  size_t size = strlen(text);
+  struct attempt attempt;
+  const char *problem = read_attempt(text, &attempt);
+  must(problem == NULL || strlen(problem) > 0, "a refusal without words");
+  if (problem == NULL) {
+    accepted_attempts++;
+    must(attempt.port > 0, "port 0");
+    bool http = attempt.kind == ATTEMPT_PROXY || attempt.kind == ATTEMPT_DIRECT;
+    struct text pieces_of_it[] = {attempt.url, attempt.authority, attempt.host, attempt.path, attempt.name};
+    for (size_t i = 0; i < sizeof pieces_of_it / sizeof pieces_of_it[0]; i++) {
+      struct text piece = pieces_of_it[i];
+      must(piece.size == 0 || (piece.at >= text && piece.at + piece.size <= text + size), "a piece outside the text");
+      for (size_t at = 0; at < piece.size; at++) must(piece.at[at] > ' ' && piece.at[at] < 0x7f, "a byte that ends a line");
+    }
+    must(!http || (attempt.host.size > 0 && (attempt.path.size == 0 || attempt.path.at[0] == '/')), "no URL");
+    unsigned char question[DNS_QUESTION_MAX];
+    must(attempt.kind != ATTEMPT_UDP || dns_question(attempt.name, DNS_A, 1, question) > 0, "a name that is none");
+  }
+  free(text);
+}
+
+/* Our own reading of addresses against the libc's. */
+static void try_address(void) {
+  char *text = draw_like(addresses[below(sizeof addresses / sizeof addresses[0])]);
+  struct ip ip;
+  unsigned char theirs[16] = {0};
+  bool is_ipv4 = inet_pton(AF_INET, text, theirs) == 1;
+  bool is_ipv6 = !is_ipv4 && inet_pton(AF_INET6, text, theirs) == 1;
+  bool ours = read_ip((struct text){text, strlen(text)}, &ip);
+  must(ours == (is_ipv4 || is_ipv6), text);
+  must(!ours || (ip.ipv6 == is_ipv6 && memcmp(ip.bytes, theirs, is_ipv4 ? 4 : 16) == 0), text);
+  accepted_addresses += ours;
+  free(text);
+}
+
+/* What comes from outside and is no argument: answers, environments, /proc. */
+static void try_bytes(void) {
+  static const unsigned char plausible[] = {0, 7, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0, 1, 'a', 0, 0, 1, 0, 1, 0xc0, 12, 0, 1, 0, 1,
+                                            0, 0, 0, 9, 0, 4, 1, 2, 3, 4};
+  size_t size = below(sizeof plausible + 1);
+  char *bytes = malloc(size + 8);
+  must(bytes != NULL, "no memory");
+  memcpy(bytes, plausible, size);
+  size = mutate(bytes, size, size + 8);
+  char *exact = malloc(size == 0 ? 1 : size);
+  must(exact != NULL, "no memory");
+  memcpy(exact, bytes, size);
+  struct ip found[2];
+  must(dns_addresses((unsigned char *)exact, size, 7, found, 2) <= 2, "more addresses than asked for");
+  struct text text = {exact, size};
+  if (are_entries(text)) must(size == 0 || (exact[size - 1] == '\0' && exact[0] != '=' && exact[0] != '\0'), "no entries");
+  pid_t parent = 0;
+  bool is_zombie = false;
+  if (read_stat(exact, size, &parent, &is_zombie)) must(parent >= 0, "a parent without a number");
+  struct report report = {.size = 0};
+  report_text(&report, text);
+  must(report.size < sizeof report.bytes && report.bytes[0] == '"' && report.bytes[report.size - 1] == '"', "no string");
+  for (size_t i = 0; i < report.size; i++) must(report.bytes[i] >= ' ' && report.bytes[i] < 0x7f, "no plain ASCII");
+  free(bytes);
+  free(exact);
+}
+
 int main(int argc, char **argv) {
   if (argc != 3) return 2;
   uint64_t seed = strtoull(argv[1], NULL, 10);
@@ -154,7 +260,11 @@ int main(int argc, char **argv) {
     for (int i = 0; i < 4; i++) draw();
     try_options();
     try_account();
+    try_attempt();
+    try_address();
+    try_bytes();
   }
-  printf("%lu command lines and %lu accounts accepted\n", accepted_lines, accepted_accounts);
+  printf("%lu command lines and %lu accounts accepted, %lu attempts and %lu addresses\n", accepted_lines,
+         accepted_accounts, accepted_attempts, accepted_addresses);
   return 0;
 }
