@@ -1,35 +1,36 @@
 import { closeSync, fstatSync, openSync, renameSync, writeSync } from 'node:fs';
-import { z } from 'zod';
 import { AuditUnwritable } from './errors.ts';
 
-/** One line of `gate.jsonl`. Never a query, a user name, a header or a body: those may hold secrets. */
-export const AuditRecord = z.object({
+/**
+ * One line of `gate.jsonl`. Never a query, a user name, a header or a body: those may hold secrets. It is read back by
+ * `audit-reader.ts`, so that who only writes need not load a schema.
+ */
+export interface AuditRecord {
   /** ISO 8601, UTC: when the request came. */
-  time: z.string(),
-  slug: z.string(),
+  readonly time: string;
+  readonly slug: string;
   /** `open` and `close` frame a tunnel; everything else is one line, `request`. `policy`: somebody changed the rules. */
-  event: z.enum(['request', 'open', 'close', 'policy', 'seal']),
+  readonly event: 'request' | 'open' | 'close' | 'policy' | 'seal';
   /** `fail`: allowed, but the host could not be reached. */
-  decision: z.enum(['allow', 'deny', 'fail']),
-  host: z.string().optional(),
-  port: z.int().optional(),
-  method: z.string().optional(),
+  readonly decision: 'allow' | 'deny' | 'fail';
+  readonly host?: string | undefined;
+  readonly port?: number | undefined;
+  readonly method?: string | undefined;
   /** Without the query; shortened to 1024 characters. */
-  path: z.string().optional(),
+  readonly path?: string | undefined;
   /** The rule that decided, and where it stands. */
-  rule: z.string().optional(),
-  origin: z.string().optional(),
+  readonly rule?: string | undefined;
+  readonly origin?: string | undefined;
   /** Of a refusal, a failure or a cut. */
-  reason: z.string().optional(),
-  status: z.int().optional(),
+  readonly reason?: string | undefined;
+  readonly status?: number | undefined;
   /** What was dialled. */
-  address: z.string().optional(),
+  readonly address?: string | undefined;
   /** Bytes of bodies or tunnels, to the bottle and from it. */
-  in: z.int(),
-  out: z.int(),
-  ms: z.number(),
-});
-export type AuditRecord = Readonly<z.infer<typeof AuditRecord>>;
+  readonly in: number;
+  readonly out: number;
+  readonly ms: number;
+}
 
 export interface AuditOptions {
   /** `<state>/gate.jsonl`. Older ones are beside it, `.1` the youngest. */

@@ -1,17 +1,18 @@
 import { lookup } from 'node:dns/promises';
 import { connect, type Socket } from 'node:net';
-import { networkInterfaces } from 'node:os';
+import { constants, networkInterfaces } from 'node:os';
 import { type AddressKind, addressKind } from './address.ts';
 import { ConnectionLost } from './channel.ts';
 import type { Host } from './host.ts';
+import { type Buffers, Inlet } from './inlet.ts';
 import { Refusal } from './refusal.ts';
 
 /** The host's network, as the gate sees it. */
 export interface Network {
   /** All addresses of a name, in the order to try them. Rejects if there are none. */
   resolve(name: string): Promise<readonly string[]>;
-  /** Begins to connect. */
-  connect(address: string, port: number): Socket;
+  /** Begins to connect; what comes is read into the inlet. */
+  connect(address: string, port: number, inlet: Inlet): Socket;
   /** The addresses of this host's interfaces. */
   ownAddresses(): readonly string[];
 }
@@ -21,10 +22,11 @@ export const hostNetwork: Network = {
   async resolve(name) {
     return (await lookup(name, { all: true, order: 'verbatim' })).map(({ address }) => address);
   },
-  connect(address, port) {
+  connect(address, port, inlet) {
     return connect({
       host: address,
       port,
+      onread: inlet,
       noDelay: true,
       keepAlive: true,
       keepAliveInitialDelay: 30_000,
@@ -38,6 +40,7 @@ export const hostNetwork: Network = {
 
 export interface DialOptions {
   readonly network: Network;
+  readonly buffers: Buffers;
   readonly host: Host;
   readonly port: number;
   /** Kinds of addresses, beside public ones, that may be dialled. */
@@ -45,6 +48,12 @@ export interface DialOptions {
   /** For resolving and connecting together. */
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
+}
+
+export interface Dialled {
+  readonly socket: Socket;
+  readonly inlet: Inlet;
+  readonly address: string;
 }
 
 /** A slow first address gets this long before the next one is tried beside it (RFC 8305 §5). */
@@ -56,25 +65,34 @@ const maxAddresses = 8;
  * a name that changes its mind between check and use gains nothing. One answer that may not be dialled refuses the name.
  * @throws Refusal, or the signal's reason
  */
-export async function dial(options: DialOptions): Promise<{ socket: Socket; address: string }> {
+export async function dial(options: DialOptions): Promise<Dialled> {
   const { host, port, signal, timeoutMs } = options;
   const where = { host: host.text, port };
-  const deadline = AbortSignal.timeout(timeoutMs);
-  const stop = AbortSignal.any([signal, deadline]);
+  // By hand, since a combined signal costs a tenth of a new connection.
+  const stop = new AbortController();
+  const onAbort = () => stop.abort(signal.reason);
+  signal.addEventListener('abort', onAbort);
+  if (signal.aborted) onAbort();
+  const late = new Error('too late');
+  const timer = setTimeout(() => stop.abort(late), timeoutMs);
   try {
-    const addresses = host.isAddress ? [host.text] : await resolve(options, stop);
+    const addresses = host.isAddress ? [host.text] : await resolve(options, stop.signal);
     check(options, addresses);
-    return await race(options.network, interleave(addresses).slice(0, maxAddresses), port, stop);
+    return await race(options, interleave(addresses).slice(0, maxAddresses), stop.signal);
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof Refusal) throw error;
-    if (deadline.aborted) {
+    if (stop.signal.reason === late) {
       throw new Refusal({
         ...where,
         status: 504,
         reason: 'upstream-slow',
         detail: 'it did not answer in time',
       });
+    }
+    if (isExhausted(error)) {
+      const detail = 'this host has no descriptors or memory left for another connection';
+      throw new Refusal({ ...where, status: 503, reason: 'busy', detail }, { cause: error });
     }
     throw new Refusal(
       {
@@ -85,6 +103,9 @@ export async function dial(options: DialOptions): Promise<{ socket: Socket; addr
       },
       { cause: error },
     );
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', onAbort);
   }
 }
 
@@ -119,7 +140,8 @@ function check({ network, host, port, reach }: DialOptions, addresses: readonly 
 }
 
 /** Families by turns, so that one broken family costs one delay (RFC 8305 §4). */
-function interleave(addresses: readonly string[]): string[] {
+function interleave(addresses: readonly string[]): readonly string[] {
+  if (addresses.length === 1) return addresses;
   const isV6 = (address: string) => address.includes(':');
   const [first] = addresses;
   const same = addresses.filter((address) => first !== undefined && isV6(address) === isV6(first));
@@ -129,11 +151,10 @@ function interleave(addresses: readonly string[]): string[] {
 
 /** The first address that answers; all other attempts are dropped. */
 function race(
-  network: Network,
+  { network, buffers, port }: DialOptions,
   addresses: readonly string[],
-  port: number,
   stop: AbortSignal,
-): Promise<{ socket: Socket; address: string }> {
+): Promise<Dialled> {
   return new Promise((resolve, reject) => {
     const open = new Set<Socket>();
     let next = 0;
@@ -155,8 +176,12 @@ function race(
       const address = addresses[next];
       if (address === undefined) return;
       next += 1;
-      const socket = network.connect(address, port);
+      const inlet = new Inlet(buffers.take());
+      const socket = network.connect(address, port, inlet);
       open.add(socket);
+      socket.once('close', () => {
+        if (!inlet.isLent) buffers.giveBack(inlet.buffer);
+      });
       const onError = (error: Error) => {
         open.delete(socket);
         if (isSettled) return;
@@ -173,7 +198,7 @@ function race(
         socket.off('error', onError);
         // The channel that takes it over listens from the next turn on.
         socket.on('error', () => undefined);
-        resolve({ socket, address });
+        resolve({ socket, inlet, address });
       });
       timer = setTimeout(attempt, attemptDelayMs);
     };
@@ -190,6 +215,14 @@ function abortable<T>(promise: Promise<T>, stop: AbortSignal): Promise<T> {
     stop.addEventListener('abort', onStop, { once: true });
     void promise.then(resolve, reject).finally(() => stop.removeEventListener('abort', onStop));
   });
+}
+
+const { EMFILE, ENFILE, ENOBUFS, ENOMEM } = constants.errno;
+
+/** Not the fault of who is dialled. By number: of `networkInterfaces` libuv gives it with the wrong sign, and no name. */
+function isExhausted(error: unknown): boolean {
+  const errno = error instanceof Error && 'errno' in error ? error.errno : undefined;
+  return typeof errno === 'number' && [EMFILE, ENFILE, ENOBUFS, ENOMEM].includes(Math.abs(errno));
 }
 
 function codeOf(error: unknown): string {

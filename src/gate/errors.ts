@@ -15,10 +15,19 @@ export class GateSocketUnusable extends failure('GateSocketUnusable')<{ path: st
 /** The audit log cannot be written, so the gate is closed: nothing leaves a bottle unseen. */
 export class AuditUnwritable extends failure('AuditUnwritable')<{ path: string; code: string }> {}
 
+/** The audit log cannot be read back. */
+export class AuditUnreadable extends failure('AuditUnreadable')<{ path: string; code: string }> {}
+
 /** A check from inside the bottle found a way out that should not be there, or the way that should be there blocked. */
 export class SealBroken extends failure('SealBroken')<{
   missed: readonly { check: string; expected: string; observed: string }[];
 }> {}
 
 export type GateFailure =
-  RuleInvalid | RuleTooBroad | PresetUnknown | GateSocketUnusable | AuditUnwritable | SealBroken;
+  | RuleInvalid
+  | RuleTooBroad
+  | PresetUnknown
+  | GateSocketUnusable
+  | AuditUnwritable
+  | AuditUnreadable
+  | SealBroken;

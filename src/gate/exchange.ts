@@ -1,4 +1,4 @@
-import { type Channel, ConnectionLost, TooSlow } from './channel.ts';
+import { type Channel, ConnectionLost, ReceiverGone, TooSlow } from './channel.ts';
 import type { Account, Surroundings } from './flow.ts';
 import { formatAuthority } from './host.ts';
 import { bodyDecoder, type Framing, requestFraming, responseFraming } from './http/body.ts';
@@ -12,7 +12,7 @@ import {
 } from './http/head.ts';
 import type { Target } from './http/target.ts';
 import { Refusal, type Reason } from './refusal.ts';
-import { readHead, ReceiverGone, relayBody } from './relay.ts';
+import { readHead, relayBody } from './relay.ts';
 import { runTunnel } from './tunnel.ts';
 import { acceptsWebSocket, upgradeFields, webSocketAsk, type WebSocketAsk } from './upgrade.ts';
 

@@ -1,6 +1,7 @@
 import type { AuditRecord } from './audit.ts';
 import type { Limits } from './limits.ts';
 import type { Network } from './dial.ts';
+import type { Buffers } from './inlet.ts';
 import type { Ask, Policy } from './policy.ts';
 import type { Refusal } from './refusal.ts';
 import { formatOrigin, formatRule, type Rule } from './rule.ts';
@@ -16,17 +17,19 @@ export interface Surroundings {
   readonly slug: string;
   readonly limits: Limits;
   readonly network: Network;
+  readonly buffers: Buffers;
   /** The policy of this moment. */
   readonly policy: () => Policy;
   readonly flows: Set<Flow>;
-  readonly record: (record: AuditRecord) => void;
+  /** @param refusal what was answered, if the gate answered. */
+  readonly record: (record: AuditRecord, refusal?: Refusal) => void;
 }
 
 /** What is known of one request, for the log. Filled in while it is served. */
 export class Account {
   readonly #slug: string;
-  readonly #time = new Date().toISOString();
-  readonly #began = performance.now();
+  readonly #time: string;
+  readonly #began: number;
   host: string | undefined;
   port: number | undefined;
   method: string | undefined;
@@ -38,8 +41,11 @@ export class Account {
   in = 0;
   out = 0;
 
-  constructor(slug: string) {
+  /** @param began when it began, of `performance.now()`. */
+  constructor(slug: string, began: number = performance.now()) {
     this.#slug = slug;
+    this.#began = began;
+    this.#time = new Date(Date.now() - (performance.now() - began)).toISOString();
   }
 
   refusedBy(refusal: Refusal): void {

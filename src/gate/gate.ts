@@ -3,11 +3,13 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { AuditLog, type AuditOptions, type AuditRecord } from './audit.ts';
 import { Channel } from './channel.ts';
 import { hostNetwork, type Network } from './dial.ts';
+import { type EgressSummary, EgressTally } from './egress.ts';
 import { type AuditUnwritable, GateSocketUnusable } from './errors.ts';
 import { Account, type Flow, type Surroundings } from './flow.ts';
+import { Buffers } from './inlet.ts';
 import { defaultLimits, type Limits } from './limits.ts';
 import { Policy } from './policy.ts';
-import { Refusal, renderRefusal } from './refusal.ts';
+import { Refusal, remedy, renderRefusal } from './refusal.ts';
 import { linger } from './relay.ts';
 import { formatOrigin, formatRule, type Rule } from './rule.ts';
 import { denial, Session } from './session.ts';
@@ -37,7 +39,7 @@ export interface PolicyChange {
 export interface GateCounts {
   /** Open connections from the bottle. */
   readonly connections: number;
-  /** Requests and tunnels so far. */
+  /** Requests and tunnels so far. The seal check's and those to the gate's own name are not counted. */
   readonly allowed: number;
   readonly denied: number;
   readonly failed: number;
@@ -64,7 +66,7 @@ export class Gate implements AsyncDisposable {
   /** Sessions that may still have a line to write. None rejects. */
   readonly #running = new Set<Promise<void>>();
   readonly #flows = new Set<Flow>();
-  readonly #counts = { allow: 0, deny: 0, fail: 0 };
+  readonly #tally = new EgressTally();
   #policy: Policy;
   #failure: AuditUnwritable | undefined;
 
@@ -79,9 +81,10 @@ export class Gate implements AsyncDisposable {
       slug: options.slug,
       limits: { ...defaultLimits, ...options.limits },
       network: options.network ?? hostNetwork,
+      buffers: new Buffers(),
       policy: () => this.#policy,
       flows: this.#flows,
-      record: (record) => this.#record(record),
+      record: (record, refusal) => this.#record(record, refusal),
     };
     this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket));
     this.#server.maxConnections = this.#surroundings.limits.connections + refusedAtOnce;
@@ -119,8 +122,12 @@ export class Gate implements AsyncDisposable {
   }
 
   get counts(): GateCounts {
-    const { allow, deny, fail } = this.#counts;
-    return { connections: this.#sessions.size, allowed: allow, denied: deny, failed: fail };
+    return { connections: this.#sessions.size, ...this.#tally.counts };
+  }
+
+  /** Where the bottle went and where it did not get, at most so many hosts of each. Bytes of what is still open are not in it. */
+  egress(hosts?: number): EgressSummary {
+    return this.#tally.summary(hosts);
   }
 
   /**
@@ -200,8 +207,8 @@ export class Gate implements AsyncDisposable {
     await linger(client, limits.lingerMs);
   }
 
-  #record(record: AuditRecord): void {
-    if (record.event !== 'close') this.#counts[record.decision] += 1;
+  #record(record: AuditRecord, refusal?: Refusal): void {
+    this.#tally.add(record, refusal === undefined ? undefined : remedy(refusal, this.#surroundings.slug));
     this.#audit.record(record);
   }
 

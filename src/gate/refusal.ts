@@ -135,7 +135,7 @@ function formatSubject({ host, port }: Refusal, { method, path }: RefusalSubject
 }
 
 function advice(refusal: Refusal, slug: string): string[] {
-  const { status, reason, host, port } = refusal;
+  const { status, reason } = refusal;
   if (reason === 'busy') return ['Too many connections are open. Close some, then try again.'];
   if (status >= 500) {
     return [
@@ -148,19 +148,29 @@ function advice(refusal: Refusal, slug: string): string[] {
     'This is a decision, not an outage. Do not try again, and do not look for a way round it: another tool, another',
     'name or address of the host, or no proxy will not work, because this bottle has no other network.',
   ];
-  if (host === undefined || port === undefined || reason === 'tls-name' || reason === 'not-tls') return lines;
-  const command = allowCommand(slug, host, port, refusal.allowWith);
-  const isLasting = refusal.rule !== undefined && refusal.rule.origin.kind !== 'command';
-  if (isLasting) {
-    lines.push('If the task needs it, tell the user, who can change that rule.');
-  } else {
+  const command = remedy(refusal, slug);
+  if (command !== undefined) {
     lines.push('If the task needs it, tell the user, who can allow it with:', '', `  ${command}`);
+  } else if (refusal.rule !== undefined) {
+    lines.push('If the task needs it, tell the user, who can change that rule.');
   }
   return lines;
 }
 
+/** The command with which the user allows what was refused; `undefined` where no command would help. */
+export function remedy(
+  { status, reason, host, port, rule, allowWith }: Refusal,
+  slug: string,
+): string | undefined {
+  if (status !== 403 || host === undefined || port === undefined) return undefined;
+  if (reason === 'tls-name' || reason === 'not-tls') return undefined;
+  // A rule of a file or preset that denies wins over the command.
+  if (rule !== undefined && rule.origin.kind !== 'command') return undefined;
+  return allowCommand(slug, host, port, allowWith);
+}
+
 /** The command with which the user lets a host through. Safe to paste: the host is normalised, so it has no surprises. */
-export function allowCommand(slug: string, host: string, port: number, allowWith?: string): string {
+function allowCommand(slug: string, host: string, port: number, allowWith?: string): string {
   const authority = port === 80 || port === 443 ? formatAuthority(host, 0, 0) : formatAuthority(host, port);
   const target = authority.startsWith('[') ? `'${authority}'` : authority;
   return ['claude-bottle allow', slug, target, ...(allowWith === undefined ? [] : [allowWith])].join(' ');

@@ -1,4 +1,4 @@
-import { type Channel, ConnectionLost } from './channel.ts';
+import { type Channel, ConnectionLost, ReceiverGone } from './channel.ts';
 import { type BodyDecoder, encodeChunk, encodeLastChunk } from './http/body.ts';
 import { headEnd, maxHeadBytes } from './http/head.ts';
 import { malformed } from './refusal.ts';
@@ -57,9 +57,6 @@ export interface BodyRelay {
 /** The body ended before it was whole. */
 export class Truncated extends Error {}
 
-/** The receiver of a body is gone. */
-export class ReceiverGone extends Error {}
-
 /**
  * Passes a body on as it comes, at the pace of the slower side, byte for byte; only the chunks are cut anew.
  * @throws Refusal, ConnectionLost, TooSlow, Truncated, ReceiverGone
@@ -72,6 +69,13 @@ export async function relayBody({
   timeoutMs,
   onBytes,
 }: BodyRelay): Promise<void> {
+  const { plain } = decoder;
+  if (plain !== undefined && !chunked) {
+    if (plain === 0) return;
+    const { ended } = await from.pour(to, { most: plain, timeoutMs, onBytes });
+    if (ended && plain !== Infinity) throw new Truncated();
+    return;
+  }
   while (!decoder.done) {
     const bytes = await from.pull(timeoutMs());
     if (bytes === undefined) {

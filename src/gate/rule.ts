@@ -1,4 +1,3 @@
-import { z } from 'zod';
 import { type AddressKind, addressKinds } from './address.ts';
 import { tooBroad } from './broad.ts';
 import { RuleInvalid, RuleTooBroad } from './errors.ts';
@@ -34,20 +33,14 @@ export interface Rule {
   readonly origin: RuleOrigin;
 }
 
-const Port = z.int().min(1).max(65_535);
-
 /** A rule as definitions hold it. `paths`: `/exact` or `/below/*`. Without `ports`: 80 and 443, or 80 if it has methods or paths. */
-export const RuleInput = z.strictObject({
-  host: z.string().max(300),
-  ports: z.union([z.literal('any'), z.array(Port).min(1)]).optional(),
-  methods: z
-    .array(z.string().regex(/^[A-Za-z]{1,20}$/))
-    .min(1)
-    .optional(),
-  paths: z.array(z.string().max(2000)).min(1).optional(),
-  reach: z.array(z.enum(addressKinds)).optional(),
-});
-export type RuleInput = Readonly<z.input<typeof RuleInput>>;
+export interface RuleInput {
+  readonly host: string;
+  readonly ports?: 'any' | readonly number[] | undefined;
+  readonly methods?: readonly string[] | undefined;
+  readonly paths?: readonly string[] | undefined;
+  readonly reach?: readonly AddressKind[] | undefined;
+}
 
 export interface RuleContext {
   readonly action: 'allow' | 'deny';
@@ -64,9 +57,9 @@ export interface RuleContext {
 export function makeRule(input: RuleInput, { action, origin, iKnow = false }: RuleContext): Rule {
   const invalid = (problem: string) =>
     new RuleInvalid({ rule: input.host, problem, origin: formatOrigin(origin) });
-  const parsed = RuleInput.safeParse(input);
-  if (!parsed.success) throw invalid(z.prettifyError(parsed.error));
-  const { methods, paths, reach = [] } = parsed.data;
+  const problem = problemOf(input);
+  if (problem !== undefined) throw invalid(problem);
+  const { methods, paths, reach = [] } = input;
   const host = parseHostPattern(input.host);
   if (host === undefined) throw invalid('the host is neither a name nor *.name nor **.name nor an address');
   const why = host.kind === 'exact' || action === 'deny' ? undefined : tooBroad(host.name);
@@ -82,12 +75,27 @@ export function makeRule(input: RuleInput, { action, origin, iKnow = false }: Ru
   return {
     action,
     host,
-    ports: parsed.data.ports ?? (narrow ? [80] : [80, 443]),
+    ports: input.ports ?? (narrow ? [80] : [80, 443]),
     methods: methods?.map((method) => method.toUpperCase()),
     paths: patterns,
     reach,
     origin,
   };
+}
+
+/** What no rule can say. By hand: a schema library would be a third of what the gate's process weighs (docs/benchmarks.md). */
+function problemOf({ host, ports, methods, paths, reach }: RuleInput): string | undefined {
+  if (host.length > 300) return 'the host is longer than 300 characters';
+  const lists = { ports, methods, paths };
+  for (const [name, list] of Object.entries(lists))
+    if (list?.length === 0) return `the list of ${name} is empty`;
+  const isPort = (port: number) => Number.isInteger(port) && port >= 1 && port <= 65_535;
+  if (ports !== undefined && ports !== 'any' && !ports.every(isPort)) return 'a port is not from 1 to 65535';
+  if (methods?.every((method) => /^[A-Za-z]{1,20}$/.test(method)) === false) return 'a method is not a word';
+  if (paths?.some((path) => path.length > 2000) === true) return 'a path is longer than 2000 characters';
+  if (reach?.every((kind) => addressKinds.includes(kind)) === false)
+    return 'there is no such kind of address';
+  return undefined;
 }
 
 /**

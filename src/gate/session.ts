@@ -110,7 +110,7 @@ export class Session {
 
   async #refuse(refusal: Refusal, head: RequestHead | undefined, account: Account): Promise<boolean> {
     account.refusedBy(refusal);
-    this.#gate.record(account.refusal());
+    this.#gate.record(account.refusal(), refusal);
     const goesOn =
       head?.minor === 1 &&
       head.method !== 'CONNECT' &&
@@ -143,8 +143,8 @@ export class Session {
     const verdict = this.#decide(target);
     account.rule = verdict.rule;
     using flow = this.#flow(target);
-    const { socket, address } = await this.#dial(target, verdict, flow.signal);
-    const upstream = new Channel(socket);
+    const { socket, inlet, address } = await this.#dial(target, verdict, flow);
+    const upstream = new Channel(socket, inlet);
     flow.guards(upstream);
     account.address = address;
     account.status = 200;
@@ -177,7 +177,7 @@ export class Session {
     using flow = this.#flow(ask);
     for (let isRetry = false; ; isRetry = true) {
       const reused = isRetry ? undefined : this.#reuse(target, head);
-      const kept = reused ?? (await this.#connect(target, verdict, flow.signal));
+      const kept = reused ?? (await this.#connect(target, verdict, flow));
       flow.guards(kept.channel);
       account.address = kept.address;
       try {
@@ -205,25 +205,25 @@ export class Session {
     }
   }
 
-  async #connect(target: Target, verdict: Allowed, signal: AbortSignal): Promise<Kept> {
+  async #connect(target: Target, verdict: Allowed, flow: OpenFlow): Promise<Kept> {
     this.#drop();
     const policy = this.#gate.policy();
-    const { socket, address } = await this.#dial(target, verdict, signal);
+    const { socket, inlet, address } = await this.#dial(target, verdict, flow);
     const authority = formatAuthority(target.host.text, target.port);
-    return { channel: new Channel(socket), authority, address, policy, since: performance.now() };
+    return { channel: new Channel(socket, inlet), authority, address, policy, since: performance.now() };
   }
 
-  async #dial({ host, port }: Target, verdict: Allowed, signal: AbortSignal) {
-    const gone = new AbortController();
-    this.#client.whenLost(() => gone.abort(new ConnectionLost()));
+  async #dial({ host, port }: Target, verdict: Allowed, flow: OpenFlow) {
+    this.#client.whenLost(() => flow.abandon());
     try {
       return await dial({
         network: this.#gate.network,
+        buffers: this.#gate.buffers,
         host,
         port,
         reach: verdict.reach,
         timeoutMs: this.#gate.limits.dialMs,
-        signal: AbortSignal.any([signal, gone.signal]),
+        signal: flow.signal,
       });
     } finally {
       this.#client.whenLost(undefined);
@@ -291,6 +291,11 @@ class OpenFlow implements Flow, Disposable {
     this.refusal = refusal;
     this.#cut.abort(refusal);
     this.#upstream?.destroy();
+  }
+
+  /** Nobody is there any more to have it. */
+  abandon(): void {
+    this.#cut.abort(new ConnectionLost());
   }
 
   [Symbol.dispose](): void {

@@ -25,11 +25,7 @@ export async function runTunnel({ client, upstream, limits, asked }: Tunnel): Pr
     isHalf = true;
   };
   const copy = async (from: Channel, to: Channel) => {
-    for (;;) {
-      const bytes = await from.pull(isHalf ? limits.halfClosedMs : 0);
-      if (bytes === undefined) break;
-      await to.push([bytes]);
-    }
+    await from.pour(to, { timeoutMs: () => (isHalf ? limits.halfClosedMs : 0) });
     to.end();
     halfEnded(to);
   };

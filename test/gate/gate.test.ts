@@ -4,6 +4,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { describe, test } from 'node:test';
 import { AuditUnwritable } from '../../src/gate/errors.ts';
+import type { Inlet } from '../../src/gate/inlet.ts';
 import { parseRule } from '../../src/gate/rule.ts';
 import {
   allow,
@@ -106,9 +107,9 @@ describe('addresses', () => {
       network: {
         ...loopbackNetwork,
         resolve: () => Promise.resolve(answers[Math.min(asked++, answers.length - 1)]!),
-        connect(address: string, port: number) {
+        connect(address: string, port: number, inlet: Inlet) {
           dialled.push(address);
-          return connect({ host: '127.0.0.1', port, allowHalfOpen: true });
+          return connect({ host: '127.0.0.1', port, allowHalfOpen: true, onread: inlet });
         },
       },
     };
@@ -186,7 +187,8 @@ describe('addresses', () => {
     const { network } = resolving(['93.184.215.14', '2606:4700::1']);
     const failing = {
       ...network,
-      connect: (address: string, port: number) => network.connect(address, address.includes(':') ? port : 1),
+      connect: (address: string, port: number, inlet: Inlet) =>
+        network.connect(address, address.includes(':') ? port : 1, inlet),
     };
     await using gate = await startGate({ rules: [plain(server.port)], network: failing });
     assert.deepEqual(statuses(await raw(gate.socketPath, get(`web.test:${server.port}`))), [200]);

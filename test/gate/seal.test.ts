@@ -3,21 +3,19 @@ import { describe, test } from 'node:test';
 import { SealBroken } from '../../src/gate/errors.ts';
 import { ownGreeting } from '../../src/gate/own-name.ts';
 import { makeRule } from '../../src/gate/rule.ts';
-import { checkSeal, evaluateSeal, probeCommand, sealChecks } from '../../src/gate/seal.ts';
-import { raw, reasons, startGate } from './world.ts';
+import { evaluateSeal, judgeSeal, probeArguments, sealChecks } from '../../src/gate/seal.ts';
+import { raw, reasons, startGate, type TestGate } from './world.ts';
 
 const checks = sealChecks('canary-1.invalid');
-const good = checks.map(({ name, expected, proof }) => ({
+const good = checks.map(({ name, expected, proofs }) => ({
   check: name,
   outcome: expected,
-  detail: proof ?? '',
+  detail: proofs?.[0] ?? '',
 }));
 const lines = (reports: readonly object[]) => reports.map((report) => JSON.stringify(report)).join('\n');
 
 test('the six checks are six attempts of one command', () => {
-  assert.deepEqual(probeCommand('/bottle-init', checks), [
-    '/bottle-init',
-    'probe',
+  assert.deepEqual(probeArguments(checks), [
     'gate-answers=proxy:http://gate.claude-bottle.internal/',
     'canary-refused=proxy:http://canary-1.invalid/',
     'no-direct-name=direct:http://canary-1.invalid/',
@@ -55,6 +53,15 @@ describe('evaluation', () => {
       false,
     );
   });
+  for (const detail of ['Connection refused', 'Connection timed out', 'no answer', '']) {
+    test(`a failure that a firewall could be the cause of is no proof: ${detail || 'nothing said'}`, () => {
+      const firewalled = good.map((one, i) => (i < 3 ? one : { ...one, detail }));
+      assert.deepEqual(
+        evaluateSeal(checks, lines(firewalled)).map(({ passed }) => passed),
+        [true, true, true, false, false, false],
+      );
+    });
+  }
   test('noise passes nothing', () => {
     assert.ok(evaluateSeal(checks, 'sh: not found\n{"check":1}\n[]\n').every(({ passed }) => !passed));
   });
@@ -100,53 +107,49 @@ describe('the gate, as the probe meets it', () => {
   });
 });
 
-describe('the check at launch', () => {
-  const answering =
-    (change: (report: { check: string; outcome: string; detail: string }) => object, code = 0) =>
-    async (argv: readonly string[]) => {
-      const names = argv.slice(2).map((argument) => argument.split('=')[0]!);
-      const reports = names.map((name) => change({ ...good.find(({ check }) => check === name)! }));
-      return { code, stdout: lines(reports), stderr: '' };
-    };
-  test('counts what passed, and is in the log', async () => {
+describe('the judgement at launch', () => {
+  const judge = (gate: TestGate, report: string) =>
+    judgeSeal({ gate: gate.gate, slug: 'demo-x1y2z', checks, report, began: performance.now() - 40 });
+  const verdicts = async (gate: TestGate) =>
+    (await gate.log()).map(({ event, decision, reason }) => [event, decision, reason]);
+  test('counts what passed and from when it began, and is in the log', async () => {
     await using gate = await startGate({ rules: [] });
-    const { checks: passed } = await checkSeal({
-      gate: gate.gate,
-      slug: 'demo-x1y2z',
-      probe: '/p',
-      exec: answering((report) => report),
-    });
+    const { checks: passed, ms } = judge(gate, lines(good));
     assert.equal(passed, 6);
-    assert.deepEqual(
-      (await gate.log()).map(({ event, decision }) => [event, decision]),
-      [['seal', 'allow']],
-    );
+    assert.ok(ms >= 40);
+    assert.deepEqual(await verdicts(gate), [['seal', 'allow', undefined]]);
+    assert.ok((await gate.log())[0]!.ms >= 40);
   });
   test('a miss is a failure that says which', async () => {
     await using gate = await startGate({ rules: [] });
-    const exec = answering((report) =>
-      report.check === 'no-tcp' ? { ...report, outcome: 'answered', detail: 'connected' } : report,
+    const report = good.map((one) =>
+      one.check === 'no-tcp' ? { ...one, outcome: 'answered', detail: 'connected' } : one,
     );
-    await assert.rejects(checkSeal({ gate: gate.gate, slug: 'x', probe: '/p', exec }), (error) => {
-      assert.ok(error instanceof SealBroken);
-      assert.deepEqual(error.fields.missed, [
-        {
-          check: 'a TCP connection to a public address fails',
-          expected: 'failed',
-          observed: 'answered: connected',
-        },
-      ]);
-      return true;
-    });
-    assert.deepEqual(
-      (await gate.log()).map(({ event, decision, reason }) => [event, decision, reason]),
-      [['seal', 'fail', 'no-tcp']],
+    assert.throws(
+      () => judge(gate, lines(report)),
+      (error) => {
+        assert.ok(error instanceof SealBroken);
+        assert.deepEqual(error.fields.missed, [
+          {
+            check: 'a TCP connection to a public address fails',
+            expected: 'failed',
+            observed: 'answered: connected',
+          },
+        ]);
+        return true;
+      },
     );
+    assert.deepEqual(await verdicts(gate), [['seal', 'fail', 'no-tcp']]);
   });
-  test('a probe that fails passes nothing, whatever it printed', async () => {
+  test('a bottle that says nothing passes nothing', async () => {
     await using gate = await startGate({ rules: [] });
-    await assert.rejects(
-      checkSeal({ gate: gate.gate, slug: 'x', probe: '/p', exec: answering((report) => report, 127) }),
+    assert.throws(() => judge(gate, ''), SealBroken);
+    assert.equal((await verdicts(gate))[0]![2], checks.map(({ name }) => name).join(' '));
+  });
+  test('no checks at all are no proof', async () => {
+    await using gate = await startGate({ rules: [] });
+    assert.throws(
+      () => judgeSeal({ gate: gate.gate, slug: 'x', checks: [], report: '', began: performance.now() }),
       SealBroken,
     );
   });

@@ -46,7 +46,10 @@ async function tunnelTo(
     rules: rules.map((rule) =>
       parseRule(rule, { action: 'allow', origin: { kind: 'file', path: 'b.md', line: 1 } }, ['loopback']),
     ),
-    network: { ...loopbackNetwork, connect: () => loopbackNetwork.connect('127.0.0.1', server.port) },
+    network: {
+      ...loopbackNetwork,
+      connect: (_address, _port, inlet) => loopbackNetwork.connect('127.0.0.1', server.port, inlet),
+    },
     limits: { greetingMs: 300 },
   });
   const wire = new Wire(gate.socketPath);

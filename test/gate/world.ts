@@ -4,7 +4,8 @@ import { createServer as createHttpServer, type RequestListener } from 'node:htt
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type AuditRecord, AuditRecord as AuditSchema } from '../../src/gate/audit.ts';
+import type { AuditRecord } from '../../src/gate/audit.ts';
+import { AuditLine } from '../../src/gate/audit-reader.ts';
 import { hostNetwork, type Network } from '../../src/gate/dial.ts';
 import { Gate, type GateOptions } from '../../src/gate/gate.ts';
 import { parseRule, type Rule } from '../../src/gate/rule.ts';
@@ -53,7 +54,7 @@ export async function startGate(
       return text
         .split('\n')
         .filter(Boolean)
-        .map((line) => AuditSchema.parse(JSON.parse(line)));
+        .map((line) => AuditLine.parse(JSON.parse(line)));
     },
     async [Symbol.asyncDispose]() {
       await gate[Symbol.asyncDispose]();

@@ -41,6 +41,8 @@ function declared(fields: Fields, minor: 0 | 1): Framing | undefined {
 /** Takes a body out of a byte stream. */
 export interface BodyDecoder {
   readonly done: boolean;
+  /** So many bytes may pass as they are, `Infinity` up to the end; `undefined` if they must be looked at. Asked first. */
+  readonly plain: number | undefined;
   /** Known once done. */
   readonly trailers: readonly Field[];
   /** The data in `bytes`, as slices of it. What comes after the body's end is left in `rest`. @throws Refusal */
@@ -74,6 +76,10 @@ class LengthDecoder implements BodyDecoder {
     return this.#left === 0;
   }
 
+  get plain(): number {
+    return this.#left;
+  }
+
   decode(bytes: Buffer) {
     const data = bytes.length > this.#left ? bytes.subarray(0, this.#left) : bytes;
     this.#left -= data.length;
@@ -87,6 +93,7 @@ class LengthDecoder implements BodyDecoder {
 
 class CloseDecoder implements BodyDecoder {
   readonly trailers = [];
+  readonly plain = Infinity;
   done = false;
 
   decode(bytes: Buffer) {
@@ -126,6 +133,7 @@ const notTrailers = new Set([
 
 /** RFC 9112 §7.1. Chunk extensions are read and dropped. */
 class ChunkedDecoder implements BodyDecoder {
+  readonly plain = undefined;
   trailers: readonly Field[] = [];
   #state: 'size' | 'data' | 'data-end' | 'trailer' | 'done' = 'size';
   #left = 0;

@@ -28,7 +28,10 @@ const toolPresets: Readonly<Record<string, (configs: ToolConfigs) => ToolHosts>>
   debian: ({ apt }) => aptHosts(apt),
 };
 
-export const presetNames: readonly string[] = [...Object.keys(hostPresets), ...Object.keys(toolPresets)];
+/** Those that read the configuration of a tool. */
+export const toolPresetNames: readonly string[] = Object.keys(toolPresets);
+
+export const presetNames: readonly string[] = [...Object.keys(hostPresets), ...toolPresetNames];
 
 /** The rules of a preset. @throws PresetUnknown, RuleInvalid if a tool's configuration names a host that is none */
 export function presetRules(preset: string, configs: ToolConfigs): PresetRules {
