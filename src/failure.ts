@@ -1,6 +1,6 @@
 /**
  * What every failure that a person will read is made of: a tag that names it and the facts that explain it. The words
- * live in one table, `commands/failures.ts`, so that a layer below never decides how something is said.
+ * live in one table, `commands/words`, so that a layer below never decides how something is said.
  */
 export abstract class AnyFailure extends Error {
   abstract readonly tag: string;

@@ -1,12 +1,16 @@
 import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Readable } from 'node:stream';
 import { z } from 'zod';
 
 // An `import` of it reads every export, and the one called WebSocket loads an HTTP client: 45 ms of every command.
 const { request } = process.getBuiltinModule('node:http');
 
 export interface ApiOptions {
-  readonly method?: 'GET' | 'POST';
+  readonly method?: 'GET' | 'POST' | 'PUT' | 'DELETE' | 'HEAD';
   readonly headers?: Readonly<Record<string, string>>;
+  /** Sent with the request: a text whole, a stream as it comes. */
+  readonly body?: string | Readable;
   /** Milliseconds until the first byte of the answer. No limit by default: a save may think for many seconds. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
@@ -48,7 +52,60 @@ export function apiRequest(
       clearTimeout(timer);
       reject(options.signal?.aborted === true ? options.signal.reason : error);
     });
-    call.end();
+    if (typeof options.body === 'object') {
+      options.body.once('error', (error) => call.destroy(error));
+      // The answer may come, and refuse, before all was sent; whoever wrote the stream then need not write on.
+      call.once('close', () => (options.body as Readable).destroy());
+      options.body.pipe(call);
+    } else call.end(options.body);
+  });
+}
+
+/**
+ * As `apiRequest`, for a request that turns its connection into a plain stream of both directions, which the engine
+ * calls hijacking (moby, docs/api: "Upgrade: tcp").
+ * @returns the connection, or the answer of an engine that refuses.
+ */
+export function apiHijack(
+  socketPath: string,
+  path: string,
+  options: Pick<ApiOptions, 'timeoutMs'> & { readonly body: string },
+): Promise<{ readonly connection: Socket } | { readonly refusal: IncomingMessage }> {
+  return new Promise((resolve, reject) => {
+    const call = request({
+      socketPath,
+      path,
+      method: 'POST',
+      headers: {
+        Host: 'docker',
+        Connection: 'Upgrade',
+        Upgrade: 'tcp',
+        'Content-Type': 'application/json',
+        'Content-Length': Buffer.byteLength(options.body),
+      },
+      agent: false,
+    });
+    const timer =
+      options.timeoutMs === undefined
+        ? undefined
+        : setTimeout(
+            () => call.destroy(new Error(`no answer in ${options.timeoutMs} ms`)),
+            options.timeoutMs,
+          );
+    call.once('upgrade', (_response, connection: Socket, head: Buffer) => {
+      clearTimeout(timer);
+      if (head.length > 0) connection.unshift(head);
+      resolve({ connection });
+    });
+    call.once('response', (refusal) => {
+      clearTimeout(timer);
+      resolve({ refusal });
+    });
+    call.once('error', (error) => {
+      clearTimeout(timer);
+      reject(error);
+    });
+    call.end(options.body);
   });
 }
 

@@ -45,12 +45,17 @@ export async function removeContainer(
     // The signal does not reach the removal itself, which is what happens after one.
     const result = await engine.run(['rm', '--force', '--volumes', name], { deadlineMs: removeMs });
     // Docker from 23 on says so with exit status 0, as podman does.
-    if (!/no such container|no container with name or id/i.test(result.stderr)) {
+    if (!isGone(result.stderr)) {
       if (result.code === 0 || /removal of container .* is already in progress/i.test(result.stderr)) return;
       throw engine.failure('rm', result, name);
     }
     if (tries > 1) await sleep(100);
   }
+}
+
+/** Whether these are an engine's words for a container that is not there. */
+export function isGone(words: string): boolean {
+  return /no such container|no container with (name or )?id|container "[^"]*" does not exist/i.test(words);
 }
 
 const removeMs = 60_000;

@@ -5,7 +5,14 @@ import { type RunOptions, type RunResult, run, type StreamedChild, stream } from
 import type { EngineAddress } from '../process/scratch.ts';
 import { apiJson } from './api.ts';
 import { EngineAnswerUnknown, EngineDenied, EngineMissing, EngineUnreachable } from './errors.ts';
-import { type EngineInfo, isPodmanService, type ParsedInfo, parseEndpoint, parseInfo } from './info.ts';
+import {
+  type EngineInfo,
+  isPodmanService,
+  type ParsedInfo,
+  parseEndpoint,
+  parseInfo,
+  understood,
+} from './info.ts';
 import { failureOf, wordsOf } from './words.ts';
 
 export interface ConnectOptions {
@@ -46,6 +53,15 @@ export function environmentOf(address: EngineAddress): Record<string, string | u
   return Object.fromEntries(addressVariables.map((name) => [name, address.env[name]]));
 }
 
+/** What connecting finds out. None of it is secret. */
+export interface EngineFacts {
+  readonly dialect: 'docker' | 'podman';
+  /** Both are absent, not null, after a way through JSON. */
+  readonly endpoint?: string | undefined;
+  readonly socket?: string | undefined;
+  readonly info: EngineInfo;
+}
+
 /** A container engine that answered, behind its CLI. */
 export class Engine {
   readonly command: string;
@@ -60,60 +76,66 @@ export class Engine {
   readonly #info: EngineInfo;
   readonly #env: NonNullable<RunOptions['env']>;
 
-  private constructor(parts: {
-    options: ConnectOptions;
-    parsed: ParsedInfo;
-    info: EngineInfo;
-    endpoint: string | undefined;
-    socket: string | undefined;
-  }) {
-    this.command = parts.options.command;
-    this.dialect = parts.parsed.dialect;
-    this.endpoint = parts.endpoint;
-    this.socket = parts.socket;
-    this.#info = parts.info;
-    this.#env = parts.options.env ?? {};
-    this.address = { command: parts.options.command, env: addressOf(parts.options.env ?? {}) };
+  private constructor(options: ConnectOptions, facts: EngineFacts) {
+    this.command = options.command;
+    this.dialect = facts.dialect;
+    this.endpoint = facts.endpoint;
+    this.socket = facts.socket;
+    this.#info = facts.info;
+    this.#env = options.env ?? {};
+    this.address = { command: options.command, env: addressOf(options.env ?? {}) };
   }
 
   /**
-   * Finds the engine and asks it what it is, in one round trip of its CLI.
+   * Finds the engine and asks it what it is: over its socket where that answers, which saves a start of its CLI.
    * @throws EngineMissing, EngineUnreachable or EngineDenied.
    */
   static async connect(options: ConnectOptions): Promise<Engine> {
     const { command } = options;
     const call = { env: options.env ?? {}, deadlineMs: answerMs, ...signalOf(options.signal) };
-    // Podman has no contexts; asking every other command at once saves a start of it.
-    const asksContext = !/(^|\/)podman[^/]*$/.test(command);
-    const [answer, context] = await Promise.all([
-      ask(command, ['info', '--format', '{{json .}}'], call),
-      asksContext
-        ? ask(command, ['context', 'inspect', '--format', '{{json .}}'], call).catch(() => undefined)
-        : undefined,
-    ]);
+    // Podman has no contexts. Its `docker` has none either, so an endpoint also means that the CLI is Docker's.
+    const context = /(^|\/)podman[^/]*$/.test(command)
+      ? undefined
+      : await ask(command, ['context', 'inspect', '--format', '{{json .}}'], call).catch(() => undefined);
+    options.signal?.throwIfAborted();
     const endpoint = context?.code === 0 ? parseEndpoint(context.stdout) : undefined;
-    const parsed = understand(answer, command, endpoint);
-    const candidate =
-      parsed.dialect === 'podman'
-        ? podmanSocket(parsed.socket, options.env)
-        : endpoint?.match(/^unix:\/\/(\/.*)$/)?.[1];
+    const local = endpoint?.match(/^unix:\/\/(\/.*)$/)?.[1];
+    const direct =
+      local === undefined || options.direct === false ? undefined : await askDirectly(local, options.signal);
+    if (direct !== undefined) {
+      const info = { ...direct.info, ...productOf(direct.version), remote: false };
+      return new Engine(options, { dialect: 'docker', endpoint, socket: local, info });
+    }
+    const parsed = understand(
+      await ask(command, ['info', '--format', '{{json .}}'], call),
+      command,
+      endpoint,
+    );
+    const candidate = parsed.dialect === 'podman' ? podmanSocket(parsed.socket, options.env) : local;
     const version = candidate === undefined ? undefined : await answersOn(candidate, options.signal);
     const socket = version === undefined || options.direct === false ? undefined : candidate;
-    const info: EngineInfo =
-      parsed.dialect === 'podman'
-        ? parsed.info
-        : {
-            ...parsed.info,
-            ...(isPodmanService(version) ? { product: 'podman', store: 'podman' } : {}),
-            remote: endpoint !== undefined && !/^(unix|npipe):/.test(endpoint),
-          };
-    return new Engine({
-      options,
-      parsed,
-      info,
-      endpoint: parsed.dialect === 'docker' ? endpoint : undefined,
-      socket,
-    });
+    if (parsed.dialect === 'podman') {
+      return new Engine(options, { dialect: 'podman', endpoint: undefined, socket, info: parsed.info });
+    }
+    const remote = endpoint !== undefined && !/^(unix|npipe):/.test(endpoint);
+    const info = { ...parsed.info, ...productOf(version), remote };
+    return new Engine(options, { dialect: 'docker', endpoint, socket, info });
+  }
+
+  /** The engine that another process of ours has just connected to. Asks nothing. */
+  static resume(options: ConnectOptions, facts: EngineFacts): Engine {
+    return new Engine(options, facts);
+  }
+
+  /** For `resume` in another process. */
+  get facts(): EngineFacts {
+    const { dialect, endpoint, socket } = this;
+    return { dialect, endpoint, socket, info: this.#info };
+  }
+
+  /** Laid over our own environment for every call of the command. */
+  get env(): NonNullable<RunOptions['env']> {
+    return this.#env;
   }
 
   /** What the engine said of itself when we connected. */
@@ -121,11 +143,12 @@ export class Engine {
     return Promise.resolve(this.#info);
   }
 
-  /** Runs one command of the engine's CLI to its end. A non-zero exit is a result, not an error. */
+  /**
+   * Runs one command of the engine's CLI to its end. A non-zero exit is a result, not an error.
+   * @throws EngineUnreachable after `deadlineMs` too: an engine that does not answer is as good as none.
+   */
   async run(args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
-    return inOurWords(this.command, () =>
-      run(this.command, args, { ...options, env: { ...this.#env, ...options.env } }),
-    );
+    return ask(this.command, args, { ...options, env: { ...this.#env, ...options.env } });
   }
 
   /**
@@ -174,7 +197,7 @@ async function ask(command: string, args: readonly string[], options: RunOptions
     return await inOurWords(command, () => run(command, args, options));
   } catch (error) {
     if (!(error instanceof DeadlineExceeded)) throw error;
-    throw new EngineUnreachable({ command, words: `no answer in ${answerMs / 1000} s` });
+    throw new EngineUnreachable({ command, words: `no answer in ${error.fields.deadlineMs / 1000} s` });
   }
 }
 
@@ -221,6 +244,26 @@ function podmanSocket(socket: string | undefined, env: RunOptions['env']): strin
 
 function placeOf(endpoint: string | undefined): { endpoint?: string } {
   return endpoint === undefined ? {} : { endpoint };
+}
+
+/** What Docker says of itself over a socket; `undefined` when its CLI has to be asked, be it only for its words. */
+async function askDirectly(path: string, signal: AbortSignal | undefined) {
+  const ask = (what: string) => apiJson(path, what, { timeoutMs: answerMs, ...signalOf(signal) });
+  try {
+    await access(path, constants.R_OK | constants.W_OK);
+    const [answer, version] = await Promise.all([ask('/info'), ask('/version')]);
+    const parsed = understood(answer);
+    return parsed?.dialect === 'docker' && parsed.errors.length === 0
+      ? { info: parsed.info, version }
+      : undefined;
+  } catch {
+    signal?.throwIfAborted();
+    return undefined;
+  }
+}
+
+function productOf(version: unknown): { product?: 'podman'; store?: 'podman' } {
+  return isPodmanService(version) ? { product: 'podman', store: 'podman' } : {};
 }
 
 /** The answer of `GET /version` on a socket; undefined when this user cannot talk to it. */

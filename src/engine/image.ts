@@ -3,6 +3,7 @@ import { type Digest, isDigest } from '../oci/digest.ts';
 import type { ImageConfig } from '../oci/image.ts';
 import { parseImageConfig } from '../oci/image-config.ts';
 import type { Scratch } from '../process/scratch.ts';
+import { callForJson } from './call.ts';
 import { type Engine, signalOf } from './engine.ts';
 import { EngineAnswerUnknown, EngineDenied, EngineUnreachable, PushFailed } from './errors.ts';
 import { type Transfer, transfer } from './transfer.ts';
@@ -31,19 +32,17 @@ export interface CallOptions {
 }
 
 /** `docker image inspect REF` and podman's. Only what is used. */
-const Inspected = z.tuple([
-  z.object({
-    Id: z.string(),
-    Architecture: z.string(),
-    Os: z.string(),
-    Variant: z.string().nullish(),
-    Created: z.string().nullish(),
-    Size: z.number(),
-    RepoTags: z.array(z.string()).nullish(),
-    Config: z.record(z.string(), z.unknown()).nullish(),
-    RootFS: z.object({ Layers: z.array(z.string()).nullish() }).nullish(),
-  }),
-]);
+const Inspected = z.object({
+  Id: z.string(),
+  Architecture: z.string(),
+  Os: z.string(),
+  Variant: z.string().nullish(),
+  Created: z.string().nullish(),
+  Size: z.number(),
+  RepoTags: z.array(z.string()).nullish(),
+  Config: z.record(z.string(), z.unknown()).nullish(),
+  RootFS: z.object({ Layers: z.array(z.string()).nullish() }).nullish(),
+});
 
 /** An image with a long history prints more than the end of a stream that is kept by default. */
 const inspectBytes = 16 * 1024 * 1024;
@@ -70,12 +69,7 @@ export async function inspectImage(
   reference: string,
   options: CallOptions = {},
 ): Promise<InspectedImage> {
-  const { stdout } = await engine.succeed('image inspect', ['image', 'inspect', reference], {
-    subject: reference,
-    captureBytes: inspectBytes,
-    ...signalOf(options.signal),
-  });
-  const [image] = parseInspected(engine, stdout);
+  const image = parseInspected(engine, await inspectJson(engine, reference, options));
   const config = parseImageConfig({
     architecture: image.Architecture,
     os: image.Os,
@@ -216,15 +210,46 @@ export function saveImage(
   );
 }
 
-function parseInspected(engine: Engine, text: string): z.infer<typeof Inspected> {
-  try {
-    return Inspected.parse(JSON.parse(text));
-  } catch (cause) {
-    throw new EngineAnswerUnknown(
-      { command: engine.command, request: 'image inspect', reason: (cause as Error).message },
-      { cause },
-    );
+/** The engine's own description, over its socket where there is one. */
+async function inspectJson(engine: Engine, reference: string, { signal }: CallOptions): Promise<unknown> {
+  if (engine.socket !== undefined && isPlain(reference)) {
+    return callForJson(engine, engine.socket, {
+      request: 'image inspect',
+      subject: reference,
+      method: 'GET',
+      path: `/images/${reference}/json`,
+      ...signalOf(signal),
+    });
   }
+  const { stdout } = await engine.succeed('image inspect', ['image', 'inspect', reference], {
+    subject: reference,
+    captureBytes: inspectBytes,
+    ...signalOf(signal),
+  });
+  try {
+    const [only] = z.tuple([z.unknown()]).parse(JSON.parse(stdout));
+    return only;
+  } catch (cause) {
+    throw unknownAnswer(engine, cause);
+  }
+}
+
+/** Whether a reference can stand in a path as it is; what cannot is no reference, for the engine's CLI to say so. */
+function isPlain(reference: string): boolean {
+  return /^[A-Za-z0-9][A-Za-z0-9._:@/-]*$/.test(reference) && !/(^|\/)\.{0,2}(\/|$)/.test(reference);
+}
+
+function parseInspected(engine: Engine, json: unknown): z.infer<typeof Inspected> {
+  const parsed = Inspected.safeParse(json);
+  if (parsed.success) return parsed.data;
+  throw unknownAnswer(engine, parsed.error);
+}
+
+function unknownAnswer(engine: Engine, cause: unknown): EngineAnswerUnknown {
+  return new EngineAnswerUnknown(
+    { command: engine.command, request: 'image inspect', reason: (cause as Error).message },
+    { cause },
+  );
 }
 
 /** Podman's CLI leaves the algorithm out. */

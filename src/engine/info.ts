@@ -3,12 +3,22 @@ import { z } from 'zod';
 /** Where the layers are kept decides which way out of the engine is fast. */
 export type ImageStore = 'graph-driver' | 'containerd' | 'podman';
 
+export type Limit = 'memory' | 'processors' | 'processes';
+
 export interface EngineInfo {
   readonly product: 'docker' | 'podman';
   readonly version: string;
   readonly store: ImageStore;
   /** Storage driver, as the engine calls it: `overlay2`. */
   readonly driver: string;
+  /** What lies below the storage driver, as docker tells it: `extfs`, `xfs`. */
+  readonly backingFilesystem?: string;
+  /** The OCI runtimes that docker lists; podman lists none. */
+  readonly runtimes: readonly string[];
+  /** The one that is used when none is named. */
+  readonly defaultRuntime: string;
+  /** Limits that the engine would take and not hold, as those of rootless engines without delegated control groups. */
+  readonly unheld: readonly Limit[];
   readonly operatingSystem: string;
   readonly rootless: boolean;
   /** The engine is not reached through this machine's own socket or storage. One in a local VM may still say false. */
@@ -22,6 +32,11 @@ const DockerInfo = z.object({
   DriverStatus: z.array(z.array(z.string())).nullish(),
   OperatingSystem: z.string().default(''),
   SecurityOptions: z.array(z.string()).nullish(),
+  MemoryLimit: z.boolean().nullish(),
+  CpuCfsQuota: z.boolean().nullish(),
+  PidsLimit: z.boolean().nullish(),
+  Runtimes: z.record(z.string(), z.unknown()).nullish(),
+  DefaultRuntime: z.string().nullish(),
   /** How CLIs before 23 report an engine that does not answer, with exit status 0. */
   ServerErrors: z.array(z.string()).nullish(),
 });
@@ -32,11 +47,16 @@ const PodmanInfo = z.object({
     remoteSocket: z.object({ path: z.string().optional(), exists: z.boolean().optional() }).nullish(),
     serviceIsRemote: z.boolean().optional(),
     security: z.object({ rootless: z.boolean().optional() }).optional(),
+    cgroupVersion: z.string().nullish(),
+    cgroupControllers: z.array(z.string()).nullish(),
+    ociRuntime: z.object({ name: z.string().default('') }).nullish(),
     distribution: z.object({ distribution: z.string(), version: z.string() }).partial().optional(),
   }),
   store: z.object({ graphDriverName: z.string() }),
   version: z.object({ Version: z.string() }),
 });
+
+type PodmanHost = z.infer<typeof PodmanInfo>['host'];
 
 export type ParsedInfo =
   | {
@@ -51,7 +71,11 @@ export type ParsedInfo =
  * `docker` that is podman. `undefined` when it is neither.
  */
 export function parseInfo(text: string): ParsedInfo | undefined {
-  const json = jsonOf(text);
+  return understood(jsonOf(text));
+}
+
+/** The same of an answer that is taken apart already: docker's CLI prints what its API says. */
+export function understood(json: unknown): ParsedInfo | undefined {
   const podman = PodmanInfo.safeParse(json).data;
   if (podman !== undefined) return { dialect: 'podman', ...fromPodman(podman) };
   const docker = DockerInfo.safeParse(json).data;
@@ -70,9 +94,31 @@ function fromDocker(info: z.infer<typeof DockerInfo>): Omit<EngineInfo, 'remote'
     version: info.ServerVersion,
     store: snapshotter ? 'containerd' : 'graph-driver',
     driver: info.Driver,
+    ...backingOf(info.DriverStatus ?? []),
+    unheld: [
+      ...(info.MemoryLimit === false ? (['memory'] as const) : []),
+      ...(info.CpuCfsQuota === false ? (['processors'] as const) : []),
+      ...(info.PidsLimit === false ? (['processes'] as const) : []),
+    ],
+    runtimes: Object.keys(info.Runtimes ?? {}),
+    defaultRuntime: info.DefaultRuntime ?? '',
     operatingSystem: info.OperatingSystem,
     rootless: (info.SecurityOptions ?? []).some((option) => option.startsWith('name=rootless')),
   };
+}
+
+/** Podman says nothing when it leaves a limit out: without root there is none on control groups of the first version. */
+function unheldByPodman({ cgroupVersion, cgroupControllers, security }: PodmanHost): Limit[] {
+  const all = { memory: 'memory', processors: 'cpu', processes: 'pids' } as const;
+  const limits = Object.keys(all) as Limit[];
+  if (security?.rootless !== true) return [];
+  if (cgroupVersion === 'v1') return limits;
+  return limits.filter((limit) => cgroupControllers?.includes(all[limit]) === false);
+}
+
+function backingOf(status: readonly (readonly string[])[]): { backingFilesystem?: string } {
+  const backing = status.find(([name]) => name === 'Backing Filesystem')?.[1];
+  return backing === undefined ? {} : { backingFilesystem: backing };
 }
 
 function fromPodman(info: z.infer<typeof PodmanInfo>): { info: EngineInfo; socket: string | undefined } {
@@ -86,6 +132,9 @@ function fromPodman(info: z.infer<typeof PodmanInfo>): { info: EngineInfo; socke
       version: info.version.Version,
       store: 'podman',
       driver: info.store.graphDriverName,
+      unheld: unheldByPodman(host),
+      runtimes: [],
+      defaultRuntime: host.ociRuntime?.name ?? '',
       operatingSystem: `${distribution} ${version}`.trim(),
       rootless: host.security?.rootless === true,
       remote,

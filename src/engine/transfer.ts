@@ -1,6 +1,7 @@
 import { finished } from 'node:stream/promises';
 import type { Readable } from 'node:stream';
 import { apiRequest, bodyOf, messageOf } from './api.ts';
+import { unanswered } from './call.ts';
 import { type Engine, signalOf } from './engine.ts';
 
 export interface TransferOptions {
@@ -44,10 +45,12 @@ async function overSocket(
   options: TransferOptions,
 ): Promise<Transfer> {
   const fail = (words: string) => engine.failure(what.request, { code: 1, stderr: words }, what.subject);
-  const response = await apiRequest(socket, what.path, signalOf(options.signal)).catch((error: Error) => {
-    options.signal?.throwIfAborted();
-    throw fail(error.message);
-  });
+  const response = await apiRequest(socket, what.path, signalOf(options.signal)).catch(
+    (error: NodeJS.ErrnoException) => {
+      options.signal?.throwIfAborted();
+      throw isNobody(error) ? unanswered(engine, socket, error) : fail(error.message);
+    },
+  );
   if (response.statusCode !== 200) throw fail(messageOf(await bodyOf(response)));
   return {
     bytes: response,
@@ -67,11 +70,13 @@ async function overSocket(
   };
 }
 
+/** Whether there was nobody to talk to: what breaks later may work in another way. */
+function isNobody(error: NodeJS.ErrnoException): boolean {
+  return error.code === 'ECONNREFUSED' || error.code === 'ENOENT' || error.code === 'EACCES';
+}
+
 function throughCli(engine: Engine, what: TransferRequest, options: TransferOptions): Transfer {
   const child = engine.stream(what.args, signalOf(options.signal));
-  // Node throws away what a child wrote that ends before anybody reads (lib/child_process.js, flushStdio), unless
-  // somebody waits for it to be readable.
-  child.stdout.on('readable', () => undefined);
   return {
     bytes: child.stdout,
     async finish() {

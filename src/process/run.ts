@@ -1,6 +1,6 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
 import { constants } from 'node:os';
-import type { Readable } from 'node:stream';
+import { PassThrough, type Readable, type Writable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 import { CommandMissing, DeadlineExceeded } from './errors.ts';
 
@@ -9,7 +9,11 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly cwd?: string;
   /** Written to the child's standard input, which is otherwise empty. */
-  readonly input?: string;
+  readonly input?: string | Uint8Array;
+  /** Of a stream: its standard input stays open after `input`, until `closeInput` or its end. */
+  readonly holdInput?: boolean;
+  /** Piped into the child's standard input instead of `input`. What the child does not read is let go. */
+  readonly source?: Readable;
   /** Milliseconds until the child's process group is killed. No deadline by default. */
   readonly deadlineMs?: number;
   /** Kills the process group when it fires; the call then throws the signal's reason. */
@@ -18,6 +22,8 @@ export interface RunOptions {
   readonly onLine?: (line: string, stream: 'stdout' | 'stderr') => void;
   /** Called with the pid as soon as the child runs. */
   readonly onStart?: (pid: number) => void | Promise<void>;
+  /** Of a stream: standard error is read together with standard output, as it comes. */
+  readonly joinStderr?: boolean;
   /** How much of each stream's end is kept, in bytes. 256 KiB by default. */
   readonly captureBytes?: number;
 }
@@ -31,7 +37,10 @@ export interface RunResult {
 }
 
 export interface StreamedChild extends AsyncDisposable {
+  /** Nothing of it is lost, however late it is read. The child counts as gone when it was read to its end. */
   readonly stdout: Readable;
+  /** Ends what `holdInput` held. */
+  closeInput(): void;
   /** Settles when the child is gone. Never rejects for an exit status; rejects as `run` does otherwise. */
   readonly done: Promise<RunResult>;
 }
@@ -65,10 +74,13 @@ export function stream(command: string, args: readonly string[], options: RunOpt
   const done = finish(child, command, options, false);
   done.catch(() => undefined);
   if (child.stdout === null) throw new CommandMissing({ command });
+  const stdout = options.joinStderr === true ? join(child) : keepUnread(child.stdout);
   return {
-    stdout: child.stdout,
+    stdout,
     done,
+    closeInput: () => child.stdin?.end(),
     async [Symbol.asyncDispose]() {
+      stdout.destroy();
       child.stdout?.destroy();
       killGroup(child, 'SIGKILL');
       await done.catch(() => undefined);
@@ -91,8 +103,48 @@ function start(
     detached: true,
   });
   child.stdin?.on('error', () => undefined);
-  child.stdin?.end(options.input ?? '');
+  if (options.source !== undefined && child.stdin !== null) feed(options.source, child.stdin);
+  else if (options.holdInput === true) child.stdin?.write(options.input ?? '');
+  else child.stdin?.end(options.input ?? '');
   return child;
+}
+
+/**
+ * Node throws away what a child wrote that ends before anybody reads (lib/child_process.js, flushStdio), unless somebody
+ * waits for it to be readable. So that is done until somebody reads, in whichever way.
+ */
+function keepUnread(stdout: Readable): Readable {
+  const wait = () => undefined;
+  const leave = (event: string | symbol, listener: unknown) => {
+    if ((event !== 'data' && event !== 'readable') || listener === wait) return;
+    stdout.off('newListener', leave);
+    stdout.off('readable', wait);
+  };
+  stdout.on('newListener', leave);
+  stdout.on('readable', wait);
+  return stdout;
+}
+
+function join(child: ChildProcess): Readable {
+  const both = new PassThrough();
+  both.on('error', () => undefined);
+  const sources = [child.stdout, child.stderr].filter((source) => source !== null);
+  let open = sources.length;
+  for (const source of sources) {
+    source.pipe(both, { end: false });
+    source.once('close', () => {
+      open -= 1;
+      if (open === 0) both.end();
+    });
+  }
+  return both;
+}
+
+/** A source that breaks leaves the child without the end that it expects, so that it cannot take half for the whole. */
+function feed(source: Readable, target: Writable): void {
+  source.once('error', () => target.destroy());
+  target.once('close', () => source.destroy());
+  source.pipe(target);
 }
 
 function overlay(env: RunOptions['env']): NodeJS.ProcessEnv {
@@ -194,13 +246,13 @@ function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
 }
 
 /** Keeps the last bytes of a stream, and no more of it. */
-class Tail {
+export class Tail {
   #chunks: Buffer[] = [];
   #size = 0;
   readonly #limit: number;
   readonly #lines: LineSplitter | undefined;
 
-  constructor(limit: number, lines: LineSplitter | undefined) {
+  constructor(limit = defaultCaptureBytes, lines?: LineSplitter) {
     this.#limit = limit;
     this.#lines = lines;
   }

@@ -14,6 +14,8 @@ export interface CacheTree {
   /** What the feeders remember of a source. */
   readonly sourcesRoot: string;
   readonly locksRoot: string;
+  /** Made and filled by the launcher (bin/modules.cjs), where it may. */
+  readonly compiledRoot: string;
   readonly formRoots: Readonly<Record<EntryForm, string>>;
 }
 
@@ -39,6 +41,7 @@ export async function openTree(root: string): Promise<CacheTree> {
     scratchRoot: join(root, 'tmp'),
     sourcesRoot: join(root, 'sources'),
     locksRoot: join(root, 'locks'),
+    compiledRoot: join(root, 'compiled'),
     formRoots: { smolmachine: join(root, 'smolmachines'), oci: join(root, 'layouts') },
   };
   const { layersRoot, scratchRoot, sourcesRoot, locksRoot, formRoots } = tree;

@@ -7,16 +7,18 @@ import { clearDeadLocks } from '../process/lock.ts';
 import { isSurelyRunning } from '../process/owner.ts';
 import { type EngineAddress, type Leftover, reap } from '../process/scratch.ts';
 import { stopMachinesBelow } from '../smolvm/machines.ts';
+import { pruneCompiled } from './compiled-code.ts';
 import type { CacheTree } from './cache-tree.ts';
 
 /**
  * Removes what processes that are provably dead left behind: their locks, scratch directories, containers, tags,
- * children and directories elsewhere. What cannot be removed now is tried again by the next command.
+ * children and directories elsewhere; and old compiled code. What cannot be removed now is tried again by the next command.
  * @returns how many dead processes were cleaned up after.
  * @throws the reason of `signal`.
  */
 export async function reapLeftovers(tree: CacheTree, signal: AbortSignal): Promise<number> {
   await clearDeadLocks(tree.locksRoot);
+  await pruneCompiled(tree.compiledRoot);
   return reap(tree.scratchRoot, (leftover) => undo(leftover, signal), { signal });
 }
 

@@ -1,10 +1,6 @@
-import { createHash } from 'node:crypto';
-import { join } from 'node:path';
-import { type BuildSource, buildImage } from '../engine/build.ts';
-import type { Engine } from '../engine/engine.ts';
 import { type InspectedImage, inspectImage } from '../engine/image.ts';
-import { acquireLock } from '../process/lock.ts';
 import type { Scratch } from '../process/scratch.ts';
+import { buildOnce } from './build-once.ts';
 import type { Conversion, Converted, PackRequest, PackTools } from './conversion.ts';
 import { type CacheEntry, type EntryForm, keyOf } from './entry.ts';
 import { platformOf, requireOurPlatform } from './platform.ts';
@@ -79,24 +75,15 @@ async function obtainImage(
   if (source.kind === 'image') {
     return observer.step('inspect', () => inspectImage(engine, source.reference, { signal }));
   }
-  const building = join(cache.tree.locksRoot, `${sourceName(source.build, engine)}.build`);
-  return observer.step('build', async () => {
-    // One build of a source at a time: the next one then finds its steps in the engine's own cache, and gets the very
-    // same image instead of one of its own.
-    await using _only = await acquireLock(building, { signal });
-    const id = await buildImage(engine, {
-      ...source.build,
+  return observer.step('build', () =>
+    buildOnce(source.build, {
+      engine,
+      tree: cache.tree,
       scratch,
       signal,
       ...(request.onBuildLine === undefined ? {} : { onLine: request.onBuildLine }),
-    });
-    return { ...(await inspectImage(engine, id, { signal })), reference: source.build.tag };
-  });
-}
-
-function sourceName({ context, dockerfile = '', target = '', tag }: BuildSource, engine: Engine): string {
-  const parts = [engine.endpoint ?? engine.command, context, dockerfile, target, tag];
-  return createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 16);
+    }),
+  );
 }
 
 /**

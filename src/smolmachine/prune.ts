@@ -5,6 +5,7 @@ import { clearDeadLocks } from '../process/lock.ts';
 import type { Scratch } from '../process/scratch.ts';
 import type { Cache, Found } from './cache.ts';
 import type { CacheEntry, CacheKey } from './entry.ts';
+import { pruneCompiled } from './compiled-code.ts';
 import { layoutBytes } from './entry-layout.ts';
 import { condemn, type PruneRules } from './prune-policy.ts';
 
@@ -32,6 +33,8 @@ export interface PruneReport {
   readonly layersRemoved: readonly { readonly diffId: Digest; readonly bytes: number }[];
   /** Whether unreferenced layers stayed because another run may be using them. */
   readonly layersInUse: boolean;
+  /** Of compiled code of other versions of this program. */
+  readonly compiledBytes: number;
   readonly freedBytes: number;
 }
 
@@ -59,13 +62,19 @@ export async function prune(cache: Cache, layers: PrunableLayers, policy: PruneP
   }
   const orphans = await removeOrphans(cache, found, policy);
   const unused = await removeUnusedLayers(cache, layers, policy, removed);
+  const compiledBytes = await pruneCompiled(cache.tree.compiledRoot, {
+    others: true,
+    dryRun: policy.dryRun === true,
+  });
   if (policy.dryRun !== true) await clearDeadLocks(cache.tree.locksRoot);
   return {
     removed,
     keptInUse,
     orphans: orphans.map(({ path }) => path),
     ...unused,
+    compiledBytes,
     freedBytes:
+      compiledBytes +
       sum(removed.map(({ record }) => record.sizes.artifact)) +
       sum(orphans.map(({ bytes }) => bytes)) +
       sum(unused.layersRemoved.map(({ bytes }) => bytes)),

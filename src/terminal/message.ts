@@ -16,7 +16,7 @@ export function printMessage(terminal: Terminal, message: Message): void {
   const lines = [`${paint(terminal, ['red', 'bold'], 'error:')} ${withoutControls(message.what)}`];
   for (const line of withoutControls(message.why ?? '').split('\n'))
     if (line.trim() !== '') lines.push(`  ${line}`);
-  for (const line of (message.hint ?? '').split('\n'))
+  for (const line of withoutControls(message.hint ?? '').split('\n'))
     if (line !== '') lines.push(`${paint(terminal, 'cyan', '→')} ${line}`);
   terminal.stderr.write(`${lines.join('\n')}\n`);
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { PassThrough, Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { describe, test } from 'node:test';
 import { CommandMissing, DeadlineExceeded, Interrupted } from '../../src/process/errors.ts';
@@ -180,6 +181,30 @@ describe('stream', () => {
     const { code, stderr } = await child.done;
     assert.deepEqual({ code, stderr }, { code: 3, stderr: 'noise\n' });
   });
+
+  for (const [how, read] of [
+    ['in full', (stdout: Readable) => text(stdout)],
+    ['as events', (stdout: Readable) => text(stdout.pipe(new PassThrough()))],
+    ['chunk by chunk', (stdout: Readable) => text(Readable.from(stdout.iterator()))],
+  ] as const) {
+    for (const joinStderr of [false, true]) {
+      test(`keeps the output of a child that is long gone when it is read ${how}${joinStderr ? ', both streams as one' : ''}`, async () => {
+        let started = 0;
+        // Little enough to wait in the pipe, so that the child can end.
+        const script = 'dd if=/dev/zero bs=20000 count=5 status=none; exit 4';
+        await using child = stream('sh', ['-c', script], {
+          joinStderr,
+          onStart: (pid) => {
+            started = pid;
+          },
+        });
+        await until(() => isGone(started));
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        assert.equal((await read(child.stdout)).length, 100_000);
+        assert.equal((await child.done).code, 4);
+      });
+    }
+  }
 
   test('holds a fast child back while nobody reads', async () => {
     await using child = stream('sh', ['-c', 'head -c 50000000 /dev/zero; echo done >&2']);

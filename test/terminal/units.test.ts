@@ -1,13 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import {
-  formatAge,
-  formatBytes,
-  formatDuration,
-  parseBytes,
-  parseDuration,
-} from '../../src/terminal/units.ts';
+import { formatAge, formatBytes, formatDuration, parseDuration } from '../../src/terminal/units.ts';
 
 test('bytes are shown with at most three significant digits', () => {
   assert.equal(formatBytes(0), '0 B');
@@ -28,14 +22,12 @@ test('durations and ages are one rough figure', () => {
   assert.deepEqual([59_000, 3 * 3600e3, 12 * 86_400e3].map(formatAge), ['0 min', '3 h', '12 d']);
 });
 
-test('sizes and times are read in the spellings that people use, and nothing else', () => {
-  assert.deepEqual(['500M', '10GB', '2 GiB', '7'].map(parseBytes), [500e6, 10e9, 2 * 2 ** 30, 7]);
+test('times are read in the spellings that people use, and nothing else', () => {
   assert.deepEqual(
     ['90s', '15m', '12h', '30d', '2w'].map(parseDuration),
     [90e3, 900e3, 43_200e3, 2592e6, 1209.6e6],
   );
   for (const wrong of ['', '-1', '10 apples', 'M', '1e3', '0x10']) {
-    assert.equal(parseBytes(wrong), undefined, wrong);
     assert.equal(parseDuration(wrong), undefined, wrong);
   }
 });
