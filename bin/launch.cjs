@@ -11,6 +11,7 @@ if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) {
   // Asked by scripts and prompts, which should wait for Node and nothing else.
   console.log(require('../package.json').version);
 } else {
+  require('./modules.cjs');
   const { existsSync } = require('node:fs');
   const { join } = require('node:path');
   // A checkout runs its sources; the published package holds only what was built from them.

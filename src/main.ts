@@ -1,23 +1,8 @@
+import { commands } from './commands/catalogue.ts';
+import { commandNames } from './commands/names.ts';
 import type { World } from './commands/world.ts';
 import { Interrupted } from './process/errors.ts';
 import { openTerminal } from './terminal/terminal.ts';
-
-/** Commands are loaded when they are called, so that none pays for another's imports. */
-const commands: Readonly<Record<string, { summary: string; load: () => Promise<Command> }>> = {
-  pack: {
-    summary: 'turn a Dockerfile or an image into a .smolmachine that smolvm boots',
-    load: () => import('./commands/pack.ts'),
-  },
-  cache: { summary: 'list, prune and verify what pack has kept', load: () => import('./commands/cache.ts') },
-  doctor: {
-    summary: 'check that this machine has what is needed',
-    load: () => import('./commands/doctor.ts'),
-  },
-};
-
-interface Command {
-  run(argv: readonly string[], world: World): Promise<number>;
-}
 
 /** Runs one command line and sets the process's exit code. Never throws. */
 export async function main(argv: readonly string[]): Promise<void> {
@@ -46,7 +31,9 @@ export async function main(argv: readonly string[]): Promise<void> {
       import('./terminal/message.ts'),
     ]);
     const message = explain(error);
-    printMessage(terminal, message);
+    // Whoever has read enough knows.
+    const isReadEnough = error instanceof Interrupted && error.fields.signal === 'SIGPIPE';
+    if (!isReadEnough) printMessage(terminal, message);
     process.exitCode = message.exitCode;
   }
 }
@@ -54,7 +41,7 @@ export async function main(argv: readonly string[]): Promise<void> {
 async function dispatch(argv: readonly string[], world: World): Promise<number> {
   const [name = '--help', ...rest] = argv;
   if (name === '--version' || name === '-V') {
-    const { version } = await import('./commands/version.ts');
+    const { version } = await import('./version.ts');
     world.terminal.stdout.write(`${version()}\n`);
     return 0;
   }
@@ -63,14 +50,14 @@ async function dispatch(argv: readonly string[], world: World): Promise<number> 
     world.terminal.stdout.write(usage());
     return 0;
   }
-  const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
-  if (command !== undefined) return (await command.load()).run(rest, world);
+  const known = commandNames.find((command) => command === name);
+  if (known !== undefined) return (await commands[known].load()).run(rest, world);
   const { unknownCommand } = await import('./commands/command-line.ts');
-  throw unknownCommand(name, Object.keys(commands));
+  throw unknownCommand(name, commandNames);
 }
 
 function usage(): string {
-  const lines = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(8)} ${summary}`);
+  const lines = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`);
   return `Usage: claude-bottle <command> [options]
 
 Runs a coding agent in a disposable, sealed bottle made from your own Dockerfile.

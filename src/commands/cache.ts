@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { parseBytes } from '../definitions/size.ts';
 import { LayerStore } from '../oci/layer-store.ts';
 import { Cache } from '../smolmachine/cache.ts';
 import type { CacheEntry } from '../smolmachine/entry.ts';
@@ -8,7 +9,7 @@ import { type VerifyResult, verifyCache } from '../smolmachine/verify.ts';
 import { Progress } from '../terminal/progress.ts';
 import { renderTable } from '../terminal/table.ts';
 import { withoutControls } from '../terminal/terminal.ts';
-import { formatAge, formatBytes, parseBytes, parseDuration } from '../terminal/units.ts';
+import { formatAge, formatBytes, parseDuration } from '../terminal/units.ts';
 import { BadUsage, commandLine, parse } from './command-line.ts';
 import { BadValue, CacheDamaged } from './errors.ts';
 import { cachePath, type World } from './world.ts';
@@ -182,6 +183,7 @@ function tell(report: PruneReport, dryRun: boolean, world: World): void {
   const what = [
     count(report.removed.length, 'entry', 'entries'),
     ...(report.layersRemoved.length > 0 ? [count(report.layersRemoved.length, 'layer')] : []),
+    ...(report.compiledBytes > 0 ? ['compiled code of other versions'] : []),
     ...(report.orphans.length > 0 ? [count(report.orphans.length, 'leftover')] : []),
   ].join(', ');
   say(`${dryRun ? 'would remove' : 'removed'} ${what}: ${formatBytes(report.freedBytes)}`);

@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander';
+import { nearest } from '../definitions/spelling.ts';
 import { failure } from '../failure.ts';
 import type { World } from './world.ts';
 
@@ -36,25 +37,10 @@ export function parse(command: Command, argv: readonly string[]): boolean {
 }
 
 export function unknownCommand(name: string, known: readonly string[]): BadUsage {
-  const near = known.find((candidate) => candidate.startsWith(name) || distance(candidate, name) <= 2);
+  const near = known.find((candidate) => candidate.startsWith(name)) ?? nearest(name, known);
   const suggestion = near === undefined ? '' : ` (did you mean ${near}?)`;
   return new BadUsage({
     problem: `there is no command ${JSON.stringify(name)}${suggestion}`,
     hint: 'claude-bottle --help',
   });
-}
-
-/** Levenshtein's: how many letters have to be changed, added or left out. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (const [i, letter] of [...a].entries()) {
-    let corner = row[0] ?? 0;
-    row = row.map((above, j) => (j === 0 ? i + 1 : above));
-    for (let j = 1; j <= b.length; j += 1) {
-      const above = row[j] ?? 0;
-      row[j] = Math.min(above + 1, (row[j - 1] ?? 0) + 1, corner + (letter === b[j - 1] ? 0 : 1));
-      corner = above;
-    }
-  }
-  return row[b.length] ?? 0;
 }

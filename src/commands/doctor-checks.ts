@@ -1,12 +1,21 @@
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
+import { dockerBackend } from '../backends/docker/backend.ts';
+import { knownBottles } from '../bottles/host.ts';
+import { initProgram } from '../bottles/init-program.ts';
+import { openPlaces } from '../bottles/places.ts';
 import { Engine } from '../engine/engine.ts';
+import { CommandMissing } from '../process/errors.ts';
+import { run } from '../process/run.ts';
 import { Cache } from '../smolmachine/cache.ts';
 import { availableBytes } from '../smolmachine/space.ts';
 import { findSmolvm } from '../smolvm/find.ts';
 import { formatVersion } from '../smolvm/version.ts';
 import { formatBytes } from '../terminal/units.ts';
+import { version } from '../version.ts';
+import { GitMissing } from '../workspace/errors.ts';
 import { explain } from './failures.ts';
+import { bottlesPlaces } from './world-bottles.ts';
 import { cachePath, engineCommand, type World } from './world.ts';
 
 /** One finding. `failed` keeps the main job from working, `warning` makes it worse. */
@@ -21,9 +30,58 @@ export interface Check {
 const comfortableBytes = 8e9;
 const neededBytes = 2e9;
 
-/** Every check, in the order in which a pack would meet it. They run at once. */
+/** Every check, in the order in which a start, and then a pack, would meet it. They run at once. */
 export function checkAll(world: World): Promise<Check[]> {
-  return Promise.all([node(), engine(world), smolvm(world), virtualisation(), cache(world), disk(world)]);
+  return Promise.all([
+    node(),
+    git(),
+    engine(world),
+    bottles(world),
+    state(world),
+    cache(world),
+    disk(world),
+    forPack(smolvm(world)),
+    forPack(virtualisation()),
+  ]);
+}
+
+/** What only `pack` needs keeps nobody from starting a bottle. */
+async function forPack(check: Promise<Check>): Promise<Check> {
+  const found = await check;
+  if (found.status !== 'failed') return found;
+  return { ...found, status: 'warning', detail: `${found.detail.replace(/\.$/, '')}; only pack needs it` };
+}
+
+async function git(): Promise<Check> {
+  return orFailure('git', async () => {
+    const { stdout } = await run('git', ['--version'], { deadlineMs: 10_000 }).catch((error: unknown) => {
+      throw error instanceof CommandMissing ? new GitMissing({ command: 'git' }) : error;
+    });
+    return { name: 'git', status: 'ok', detail: stdout.trim().replace(/^git version /, '') };
+  });
+}
+
+/** Whether bottles can be made of this engine's containers, and with what. */
+async function bottles(world: World): Promise<Check> {
+  return orFailure('bottles', async () => {
+    const [connected, init] = await Promise.all([connect(world), initProgram()]);
+    const { runtime, diskLimit } = await dockerBackend(connected, { version: version() }).check({});
+    return { name: 'bottles', status: 'ok', detail: `${runtime}, disk limit ${diskLimit}, ${init}` };
+  });
+}
+
+async function state(world: World): Promise<Check> {
+  return orFailure('state', async () => {
+    const places = bottlesPlaces(world);
+    await openPlaces(places);
+    const records = await knownBottles(places);
+    const live = records.filter(({ record }) => record.phase !== 'ended').length;
+    return {
+      name: 'state',
+      status: 'ok',
+      detail: `${live} ${live === 1 ? 'bottle' : 'bottles'} (${places.state}; sockets: ${places.run})`,
+    };
+  });
 }
 
 function node(): Promise<Check> {
@@ -32,10 +90,7 @@ function node(): Promise<Check> {
 
 async function engine(world: World): Promise<Check> {
   return orFailure('engine', async () => {
-    const connected = await Engine.connect({
-      command: engineCommand(world.environment),
-      signal: world.signal,
-    });
+    const connected = await connect(world);
     const { product, version, store, driver, remote } = await connected.info();
     const where = connected.socket ?? connected.endpoint ?? 'local storage';
     return {
@@ -44,6 +99,10 @@ async function engine(world: World): Promise<Check> {
       detail: `${product} ${version}, ${store} (${driver}), ${remote ? 'remote, ' : ''}${where}`,
     };
   });
+}
+
+function connect({ environment, signal }: World): Promise<Engine> {
+  return Engine.connect({ command: engineCommand(environment), signal });
 }
 
 async function smolvm(world: World): Promise<Check> {

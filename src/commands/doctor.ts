@@ -7,6 +7,7 @@ import { paint } from '../terminal/terminal.ts';
 import { commandLine, parse } from './command-line.ts';
 import { type Check, checkAll } from './doctor-checks.ts';
 import { ChecksFailed } from './errors.ts';
+import { openBottles } from './world-bottles.ts';
 import { cachePath, type World } from './world.ts';
 
 const marks = { ok: ['green', '✓'], warning: ['yellow', '!'], failed: ['red', '✗'] } as const;
@@ -54,6 +55,7 @@ function table(checks: readonly Check[], { terminal }: World): string {
 /** What was mended, a line each. */
 async function fix(world: World): Promise<string[]> {
   const done: string[] = [];
+  await openBottles(world);
   const cache = await Cache.open(cachePath(world));
   const reaped = await reapLeftovers(cache.tree, world.signal);
   if (reaped > 0) done.push(`removed what ${reaped} killed ${reaped === 1 ? 'run' : 'runs'} left behind`);

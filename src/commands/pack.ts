@@ -7,9 +7,10 @@ import type { PackRequest } from '../smolmachine/conversion.ts';
 import type { CacheEntry, EntryForm } from '../smolmachine/entry.ts';
 import { reapLeftovers } from '../smolmachine/leftovers.ts';
 import { pack } from '../smolmachine/pack.ts';
+import { Interrupted } from '../process/errors.ts';
 import { findSmolvm } from '../smolvm/find.ts';
 import { BadUsage, commandLine, parse } from './command-line.ts';
-import { BadValue, OutputExists, OutputUnwritable } from './errors.ts';
+import { BadValue, OutputExists, OutputUnwritable, PackInterrupted } from './errors.ts';
 import { PackWatcher } from './pack-watcher.ts';
 import { cachePath, engineCommand, nonEmpty, type World } from './world.ts';
 
@@ -85,17 +86,38 @@ export async function run(argv: readonly string[], world: World): Promise<number
     Engine.connect({ command: engineCommand(world.environment), signal: world.signal }),
     smolvm,
   ]);
-  const packed = await pack(
-    { ...request, ...(flags.verbose ? { onBuildLine: (line: string) => watcher.buildLine(line) } : {}) },
-    { engine, cache, smolvm, observer: watcher, signal: world.signal },
+  const packed = await orInterrupted(
+    pack(
+      { ...request, ...(flags.verbose ? { onBuildLine: (line: string) => watcher.buildLine(line) } : {}) },
+      { engine, cache, smolvm, observer: watcher, signal: world.signal },
+    ),
   );
   watcher.finish(packed);
 
-  const entry = output === undefined ? packed.entry : await copied(cache, packed.entry, output, world.signal);
+  const entry =
+    output === undefined
+      ? packed.entry
+      : await orInterrupted(copied(cache, packed.entry, output, world.signal), {
+          kept: packed.entry.path,
+          output,
+        });
   const path = output ?? entry.path;
   const document = { path, cached: packed.cached, ...entry.record, timings: watcher.timings };
   world.terminal.stdout.write(flags.json ? `${JSON.stringify(document, undefined, 2)}\n` : `${path}\n`);
   return 0;
+}
+
+/** Says of a signal what it undid. What failed while that was undone says so itself. */
+async function orInterrupted<T>(
+  work: Promise<T>,
+  made: { readonly kept?: string; readonly output?: string } = {},
+): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!(error instanceof Interrupted)) throw error;
+    throw new PackInterrupted({ signal: error.fields.signal, ...made });
+  }
 }
 
 async function openCache(world: World): Promise<Cache> {

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { PackInterrupted } from '../../src/commands/errors.ts';
+import { explain } from '../../src/commands/failures.ts';
 import { run } from '../../src/process/run.ts';
 import { artifactFile } from '../smolmachine/artifact-file.ts';
 
@@ -15,6 +18,8 @@ const key = '5a'.repeat(8);
 let folder: string;
 let registry: Server;
 let port: number;
+/** Of the pack that was started last. */
+let pid: Promise<number>;
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'pack-order-'));
@@ -37,7 +42,7 @@ before(async () => {
     `case "$1 $2" in
       "info "*) echo '{"ServerVersion":"20.10.24","Driver":"overlay2","OperatingSystem":"Debian"}' ;;
       "context "*) echo '{"Endpoints":{"docker":{"Host":"tcp://127.0.0.1:1"}}}' ;;
-      "build "*) while [ $# -gt 0 ]; do [ "$1" = --iidfile ] && printf ${id} >"$2"; shift; done ;;
+      "build "*) [ -z "$HANG" ] || sleep 60; while [ $# -gt 0 ]; do [ "$1" = --iidfile ] && printf ${id} >"$2"; shift; done ;;
       "image inspect") case "$*" in *RepoTags*) echo 2 ;; *format*) echo ${id} ;; *) cat "$FAKE/inspect.json" ;; esac ;;
       "run "*) echo 0123456789ab ;;
       "port "*) echo 127.0.0.1:${port} ;;
@@ -110,6 +115,29 @@ test('without smolvm nothing is kept, and the message names the way out', async 
   assert.match(stderr, /--format oci/);
 });
 
+test('a signal ends it with what is undone and what stays, and leaves nothing half made', async () => {
+  const ending = packWith({ HANG: 'yes' }, '--registry', 'container');
+  while (!(await readFile(join(folder, 'calls'), 'utf8').catch(() => '')).includes('engine build')) {
+    await sleep(20);
+  }
+  process.kill(await pid, 'SIGTERM');
+  const { code, stdout, stderr } = await ending;
+  assert.equal(code, 130, stderr);
+  assert.equal(stdout, '');
+  assert.match(stderr, /error: stopped by SIGTERM; nothing was packed\n {2}What was half made is removed\./);
+  for (const place of ['tmp', 'locks', 'smolmachines']) {
+    assert.deepEqual(await readdir(join(folder, 'cache/claude-bottle', place)).catch(() => []), []);
+  }
+});
+
+test('a signal that ends only the copy says where the result is', () => {
+  const interrupted = new PackInterrupted({ signal: 'SIGINT', kept: '/cache/one', output: '/out/one' });
+  const { what, why, exitCode } = explain(interrupted);
+  assert.equal(what, 'interrupted; nothing was copied to /out/one');
+  assert.match(why ?? '', /\/cache\/one$/);
+  assert.equal(exitCode, 130);
+});
+
 /** The commands that do something, in order, without those that only ask what there is. */
 function heavy(calls: readonly string[]): string[] {
   return calls
@@ -123,9 +151,12 @@ function pack(...args: string[]) {
 }
 
 async function packWith(env: Record<string, string>, ...args: string[]) {
+  const launched = Promise.withResolvers<number>();
+  pid = launched.promise;
   const log = join(folder, 'calls');
   await rm(log, { force: true });
   const result = await run(process.execPath, [launcher, 'pack', join(folder, 'project'), ...args], {
+    onStart: launched.resolve,
     env: {
       PATH: `${dirname(process.execPath)}:/usr/bin:/bin`,
       XDG_CACHE_HOME: join(folder, 'cache'),

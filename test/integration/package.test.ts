@@ -51,11 +51,29 @@ test('the package holds what is built, and neither sources nor tests', async () 
     'bin',
     'dist',
     'docs',
+    'examples',
+    'guest',
     'package.json',
   ]);
+  const guest = await readdir(join(folder, 'node_modules/claude-bottle/guest'), { recursive: true });
+  assert.deepEqual(guest.sort(), ['dist', 'dist/bottle-init-amd64', 'dist/bottle-init-arm64']);
 });
 
-test('an installed package brings its two dependencies and no more', async () => {
+test('the package brings a first process for both kinds of machine, byte for byte the one that is vouched for', async () => {
+  const sums = join(root, 'guest/SHA256SUMS');
+  const cwd = join(folder, 'node_modules/claude-bottle/guest/dist');
+  const checked = await run('sh', ['-c', 'grep -v "^#" "$0" | sha256sum --check --strict -', sums], { cwd });
+  assert.equal(checked.stdout, 'bottle-init-amd64: OK\nbottle-init-arm64: OK\n', checked.stderr);
+  const script = 'import("./init-program.js").then((m) => m.initProgram()).then(console.log)';
+  const where = { cwd: join(folder, 'node_modules/claude-bottle/dist/bottles'), env };
+  const found = await run(process.execPath, ['-e', script], where);
+  const architecture = process.arch === 'arm64' ? 'arm64' : 'amd64';
+  assert.equal(found.stdout, `${join(cwd, `bottle-init-${architecture}`)}\n`, found.stderr);
+  const ran = await run(found.stdout.trim(), ['--version']);
+  assert.match(ran.stdout, /^bottle-init \d+\n$/, ran.stderr);
+});
+
+test('an installed package brings its three dependencies and no more', async () => {
   const names = (await readdir(join(folder, 'node_modules'))).filter((name) => !name.startsWith('.'));
-  assert.deepEqual(names.sort(), ['claude-bottle', 'commander', 'zod']);
+  assert.deepEqual(names.sort(), ['claude-bottle', 'commander', 'yaml', 'zod']);
 });

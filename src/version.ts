@@ -2,6 +2,6 @@ import { readFileSync } from 'node:fs';
 
 /** The version in package.json, which is beside `src` in a checkout and beside `dist` in the package. */
 export function version(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
   return (JSON.parse(text) as { version: string }).version;
 }

@@ -1,0 +1,125 @@
+import { isSlug } from '../bottles/slug.ts';
+import { Engine } from '../engine/engine.ts';
+import type { Backend } from '../backends/backend.ts';
+import { dockerBackend } from '../backends/docker/backend.ts';
+import { handleOn, type KnownBottle, knownBottles } from '../bottles/host.ts';
+import type { Places } from '../bottles/places.ts';
+import { removeRecord } from '../bottles/record.ts';
+import { isProvablyDead } from '../process/owner.ts';
+import { commandLine, parse } from './command-line.ts';
+import { explain } from './failures.ts';
+import { version } from '../version.ts';
+import { confirm } from './questions.ts';
+import { openBottles } from './world-bottles.ts';
+import { engineCommand, type World } from './world.ts';
+
+interface Finding {
+  /** For people: what it is. */
+  readonly what: string;
+  /** Whether work that is nowhere else goes with it. */
+  readonly holdsWork: boolean;
+  readonly remove: () => Promise<void>;
+}
+
+/** `claude-bottle cleanup`: everything of ours that no bottle needs any more, in one plan with one question. */
+export async function run(argv: readonly string[], world: World): Promise<number> {
+  const command = commandLine('cleanup', world)
+    .description(
+      'Removes what no running bottle needs: records and logs of bottles that have ended, bottles that were kept, and containers of\nbottles whose supervisors are dead and whose records are lost. Running bottles stay.',
+    )
+    .option('--kept', 'also bottles that were kept, with the work in them', false)
+    .option('-y, --yes', 'do not ask', false)
+    .option('--dry-run', 'tell what would be removed, and stop', false)
+    .option('--json', 'one JSON document', false);
+  if (!parse(command, argv)) return 0;
+  const flags = command.opts<{ kept: boolean; yes: boolean; dryRun: boolean; json: boolean }>();
+  const places = await openBottles(world);
+  const all = await findings(places, world);
+  const chosen = all.filter(({ holdsWork }) => flags.kept || !holdsWork);
+  const left = all.length - chosen.length;
+  const { stdout, stderr } = world.terminal;
+  if (!flags.json) {
+    for (const { what } of chosen) stderr.write(`  ${what}\n`);
+    if (left > 0)
+      stderr.write(`· ${left} kept with work in ${left === 1 ? 'it stays' : 'them stay'} (--kept)\n`);
+    if (chosen.length === 0) stderr.write('nothing to remove\n');
+  }
+  const removes = !flags.dryRun && chosen.length > 0;
+  if (removes && !flags.yes) {
+    const question = `remove ${chosen.length === 1 ? 'it' : `these ${chosen.length}`}?`;
+    if (!(await confirm(question, { flag: '--yes', signal: world.signal }))) return 130;
+  }
+  let failures = 0;
+  const removed: string[] = [];
+  if (removes) {
+    for (const { what, remove } of chosen) {
+      try {
+        await remove();
+        removed.push(what);
+      } catch (error) {
+        failures += 1;
+        stderr.write(`! ${what}: ${explain(error).what}\n`);
+      }
+    }
+  }
+  if (flags.json) {
+    stdout.write(`${JSON.stringify({ found: all.map(({ what }) => what), removed }, undefined, 2)}\n`);
+  }
+  return failures === 0 ? 0 : 4;
+}
+
+async function findings(places: Places, world: World): Promise<Finding[]> {
+  const known = await knownBottles(places);
+  const ended = known.filter(({ record }) => record.phase === 'ended').map(endedFinding);
+  const kept = known.filter(({ record }) => record.phase === 'kept').map((one) => keptFinding(one, world));
+  return [...ended, ...kept, ...(await strays(known, world))];
+}
+
+function endedFinding({ record, places }: KnownBottle): Finding {
+  return {
+    what: `record and log of ${record.slug}, which has ended`,
+    holdsWork: false,
+    remove: () => removeRecord(places),
+  };
+}
+
+function keptFinding(known: KnownBottle, world: World): Finding {
+  const { record, places } = known;
+  return {
+    what: `bottle ${record.slug}, kept: ${record.keptBecause ?? 'its work is in it'}`,
+    holdsWork: true,
+    async remove() {
+      await (await handleOn(known, world.signal)).remove();
+      await removeRecord(places);
+    },
+  };
+}
+
+/** Bottles in the engine that nobody has a record of, and whose makers are dead. */
+async function strays(known: readonly KnownBottle[], world: World): Promise<Finding[]> {
+  const backend = await reachable(world);
+  if (backend === undefined) return [];
+  const recorded = new Set(known.map(({ record }) => record.slug));
+  const found: Finding[] = [];
+  for (const { slug, owner } of await backend.find(world.signal)) {
+    // A label may come from an image too, and what is no slug is no name of a container.
+    if (!isSlug(slug) || recorded.has(slug) || !(await isProvablyDead(owner))) continue;
+    found.push({
+      what: `container of ${slug}, whose record is lost`,
+      holdsWork: false,
+      remove: () => backend.bottle(slug).remove(),
+    });
+  }
+  return found;
+}
+
+async function reachable(world: World): Promise<Backend | undefined> {
+  try {
+    const command = engineCommand(world.environment);
+    return dockerBackend(await Engine.connect({ command, signal: world.signal }), { version: version() });
+  } catch (error) {
+    world.signal.throwIfAborted();
+    world.terminal.stderr.write(`! the engine was not asked: ${explain(error).what}\n`);
+    return undefined;
+  }
+}

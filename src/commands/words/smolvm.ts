@@ -1,0 +1,38 @@
+import type { SmolvmFailure } from '../../smolvm/errors.ts';
+import { packCauses } from '../pack-causes.ts';
+import { failed, missing, type Words } from './words.ts';
+
+export const smolvmWords: Words<SmolvmFailure> = {
+  SmolvmMissing: ({ looked, configured }) => ({
+    what: configured ? `there is no smolvm at ${looked}` : 'there is no smolvm on this machine',
+    why: configured
+      ? 'CLAUDE_BOTTLE_SMOLVM names it.'
+      : 'It boots what pack makes, and pack needs it to make it.',
+    hint: 'install smolvm 1.8.1 or newer (see its documentation), or make a flattened OCI layout instead: claude-bottle pack --format oci',
+    exitCode: missing,
+  }),
+  SmolvmForeign: ({ path, said }) => ({
+    what: `${path} is another program of the same name, not the smolvm of smol-machines`,
+    why: `It says: ${said}`,
+    hint: 'name the right one: CLAUDE_BOTTLE_SMOLVM=/path/to/smolvm',
+    exitCode: missing,
+  }),
+  SmolvmBroken: ({ path, said }) => ({
+    what: `${path} cannot even tell its version`,
+    why: said === '' ? 'It said nothing.' : `It says: ${said}`,
+    hint: 'install it anew, or name another: CLAUDE_BOTTLE_SMOLVM=/path/to/smolvm',
+    exitCode: missing,
+  }),
+  SmolvmTooOld: ({ path, found, needed, why }) => ({
+    what: `smolvm ${found} is too old; ${needed} or newer is needed`,
+    why: `${why}\n(${path})`,
+    hint: 'update smolvm, or make a flattened OCI layout instead: claude-bottle pack --format oci',
+    exitCode: missing,
+  }),
+  SmolvmPackFailed: ({ version, cause, quote: said }) => ({
+    what: `smolvm ${version} could not pack the image: ${packCauses[cause].what}`,
+    why: said,
+    hint: packCauses[cause].hint,
+    exitCode: cause === 'no-kvm' || cause === 'kvm-permission' ? missing : failed,
+  }),
+};
