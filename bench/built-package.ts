@@ -19,7 +19,7 @@ export async function buildPackage(directory: string, signal: AbortSignal): Prom
   // Whether the types are right is another check's business.
   const args = [tsc, '-p', project, '--noCheck', '--outDir', join(root, 'dist')];
   await succeed(process.execPath, args, { signal });
-  for (const name of ['bin', 'package.json']) {
+  for (const name of ['bin', 'examples', 'package.json', 'guest/dist']) {
     await cp(join(checkout, name), join(root, name), { recursive: true });
   }
   await symlink(join(checkout, 'node_modules'), join(root, 'node_modules'));

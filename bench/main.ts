@@ -1,9 +1,16 @@
+import { benchGate } from './gate.ts';
 import { benchPack } from './pack.ts';
 import { parseOptions, usage } from './options.ts';
+import { benchStart } from './start.ts';
 import { benchStartUp } from './start-up.ts';
 
 const [name = '', ...args] = process.argv.slice(2);
-const bench = { pack: benchPack, 'start-up': benchStartUp }[name];
+const bench = {
+  pack: benchPack,
+  start: benchStart,
+  'start-up': benchStartUp,
+  gate: benchGate,
+}[name];
 if (bench === undefined) {
   process.stderr.write(usage);
   process.exitCode = 2;

@@ -1,0 +1,161 @@
+import assert from 'node:assert/strict';
+import { readFile, readdir, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { test } from 'node:test';
+import { run } from '../../src/process/run.ts';
+import { image } from './backends.ts';
+import { Cage, onEvery } from './cage.ts';
+
+const mebi = 1024 * 1024;
+
+onEvery('exhaustion', (candidate) => {
+  const start = async (flags: readonly string[], code: string) => {
+    await using house = await Cage.house(candidate);
+    const ended = await house.bottle([
+      'start',
+      '--yes',
+      `--image=${image}`,
+      ...candidate.flags,
+      ...flags,
+      '--',
+      'python3',
+      '-c',
+      code,
+    ]);
+    return {
+      ...ended,
+      left: [...(await house.containers()), ...(await readdir(join(house.path, 'run/claude-bottle')))],
+    };
+  };
+
+  test('a fork bomb stays below the limit, the host answers, and stop ends it', async (t) => {
+    const bomb = 'import os, time\nwhile True:\n  try: os.fork()\n  except OSError: time.sleep(0.01)';
+    await using cage = await Cage.start(candidate, ['--pids=200', '--cpus=0.5'], {
+      command: ['python3', '-c', bomb],
+    });
+    let most = 0;
+    for (let looks = 0; looks < 200 && most < 150; looks += 1) {
+      const { stdout } = await run('pgrep', ['-c', '-f', 'except OSError: time.sleep']);
+      most = Math.max(most, Number(stdout));
+    }
+    assert.ok(most >= 150 && most <= 200, `${most} processes`);
+    assert.equal((await run('git', ['--version'])).code, 0);
+    const stopped = await cage.house.bottle(['stop', cage.slug, '--grace=1s', '--discard', '--yes']);
+    assert.equal(stopped.code, 0, stopped.stderr);
+    assert.deepEqual(await cage.house.list(), []);
+    t.diagnostic(`tried: a fork bomb; stopped by: the limit of processes, at ${most} of 200, and by stop`);
+  });
+
+  test('a memory bomb ends inside, and the start says so', async (t) => {
+    const { code, stderr, left } = await start(
+      ['--memory=128M'],
+      'held = []\nwhile True: held.append(bytearray(b"x" * (8 << 20)))',
+    );
+    assert.equal(code, 137, stderr);
+    // Podman with control groups of version 1 does not know why it ended.
+    if (candidate.name === 'docker') assert.match(stderr, /memory ran out/);
+    assert.deepEqual(left, []);
+    t.diagnostic('tried: memory without end; stopped by: the limit of memory, inside');
+  });
+
+  test('memory filled through /dev/shm counts too', async (t) => {
+    const { code, stdout, stderr, left } = await start(
+      ['--memory=128M'],
+      `
+import os
+total = 0
+try:
+  with open('/dev/shm/fill', 'wb', buffering=0) as file:
+    while True: total += file.write(b'x' * (1 << 20))
+except OSError as error: print(error.errno, total)`,
+    );
+    assert.ok(code === 137 || /^28 \d+\n$/.test(stdout), `${code} ${stdout} ${stderr}`);
+    if (code === 0) assert.ok(Number(stdout.split(' ')[1]) <= 128 * mebi);
+    assert.deepEqual(left, []);
+    t.diagnostic(`tried: to fill /dev/shm; stopped by: its size, ${stdout.trim()}`);
+  });
+
+  test('one huge file, a full /run, and more open files than allowed are refused to whoever asks', async (t) => {
+    const { code, stdout, stderr } = await start(
+      ['--disk=64M', '--user=root', '--no-workspace'],
+      `
+import errno, os, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+def name(work):
+  try: work()
+  except OSError as error: return errno.errorcode[error.errno]
+  return 'escaped'
+def huge():
+  file = os.open('/tmp/huge', os.O_CREAT | os.O_WRONLY); os.ftruncate(file, 1 << 40)
+def full():
+  with open('/run/fill', 'wb', buffering=0) as file:
+    for _ in range(64): file.write(b'x' * (1 << 20))
+def files():
+  held = [os.open('/dev/null', os.O_RDONLY) for _ in range(70000)]
+print(name(huge), name(full), name(files))`,
+    );
+    assert.equal(stdout, 'EFBIG ENOSPC EMFILE\n', `${code} ${stderr}`);
+    t.diagnostic('tried: a file of 1 TiB, 64 MB in /run, 70000 open files; stopped by: EFBIG ENOSPC EMFILE');
+  });
+
+  test('a disk bomb ends the bottle, which says so, and 20,000 files do not hinder that', async (t) => {
+    const { code, stderr, left } = await start(
+      ['--disk=200M', '--no-workspace'],
+      `
+import os, time
+os.mkdir('/tmp/many')
+for number in range(20000): open(f'/tmp/many/{number}', 'w').close()
+for number in range(12):
+  with open(f'/tmp/part{number}', 'wb') as file:
+    for _ in range(50): file.write(b'x' * (1 << 20))
+time.sleep(120)`,
+    );
+    assert.notEqual(code, 0, stderr);
+    assert.match(stderr, /disk|written/i);
+    assert.match(stderr, /--disk/);
+    assert.deepEqual(left, []);
+    t.diagnostic('tried: 600 MB where 200 are allowed; stopped by: the watch on the disk, or the storage');
+  });
+
+  test('1 GB of output leaves a bounded log', async (t) => {
+    const flood =
+      'import os, time\nline = b"x" * 999 + b"\\n"\nfor _ in range(16000): os.write(1, line * 64)\nopen("/tmp/done", "w").close()\ntime.sleep(300)';
+    await using cage = await Cage.start(candidate, ['--no-workspace'], { command: ['python3', '-c', flood] });
+    for (let looks = 0; looks < 600; looks += 1) {
+      if ((await cage.bottle.exec(['test', '-e', '/tmp/done'])).code === 0) break;
+    }
+    const engine = candidate.env['CLAUDE_BOTTLE_ENGINE'] ?? 'docker';
+    const { stdout } = await run(engine, [
+      'inspect',
+      `--format=${candidate.logPath}`,
+      `claude-bottle-${cage.slug}`,
+    ]);
+    const log = stdout.trim();
+    assert.match(log, /^\//);
+    let bytes = 0;
+    for (const one of await readdir(dirname(log))) {
+      if (one.startsWith(basename(log))) bytes += (await stat(join(dirname(log), one))).size;
+    }
+    assert.ok(bytes > 0 && bytes < 128 * mebi, `${bytes} bytes`);
+    const seen = await cage.house.bottle(['logs', cage.slug, '--tail=5'], { captureBytes: mebi });
+    assert.equal(seen.code, 0, seen.stderr);
+    assert.equal(seen.stdout.trim().split('\n').length, 5);
+    t.diagnostic(`tried: 1 GB of output; stopped by: the log’s rotation, at ${bytes} bytes`);
+  });
+
+  test('an agent that ends bottle-init ends its own bottle, and nothing else', async (t) => {
+    await using cage = await Cage.start(candidate);
+    // One second of processor time, then none: the kernel itself kills the first process.
+    await cage.try(["call('prlimit64', 1, 0, ctypes.create_string_buffer(struct.pack('<QQ', 0, 0)), 0)"]);
+    const load = `
+for _ in range(20000):
+    try: socket.create_connection(('127.0.0.1', 3128), 2).close()
+    except OSError: break`;
+    await cage.bottle.exec(['python3', '-c', `import socket\n${load}`]).catch(() => undefined);
+    const stopped = await cage.house.bottle(['stop', cage.slug, '--grace=1s', '--discard', '--yes']);
+    assert.ok(stopped.code === 0 || /no bottle|ended/i.test(stopped.stderr), stopped.stderr);
+    assert.deepEqual(await cage.house.list(), []);
+    assert.ok(!(await readFile('/proc/self/status', 'utf8')).includes('State:\tZ'));
+    t.diagnostic('tried: prlimit of process 1; stopped by: nothing but its own bottle is hit');
+  });
+});

@@ -1,0 +1,141 @@
+import assert from 'node:assert/strict';
+import { readdir, readFile } from 'node:fs/promises';
+import { hostname, userInfo } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { z } from 'zod';
+import { run } from '../../src/process/run.ts';
+import { Cage, onEvery, sharedCage } from './cage.ts';
+import { image } from './backends.ts';
+
+const given = 'given-71c2f0a94e';
+const kept = 'kept-5b8d3e6a17';
+
+/** Looks for a text in every file that the agent can read, and in every process's environment and arguments. */
+const search = (needle: string) => `
+needle = b''.join([${needle
+  .match(/.{1,4}/g)
+  ?.map((part) => `b'${part}'`)
+  .join(', ')}])
+found = []
+def look(path):
+    try:
+        with open(path, 'rb') as file:
+            rest = b''
+            while part := file.read(1 << 20):
+                if needle in rest + part: found.append(path); return
+                rest = part[-64:]
+    except OSError: pass
+for where, names, files in os.walk('/'):
+    if where == '/': names[:] = [name for name in names if name not in ('proc', 'sys', 'usr', 'lib', 'attack')]
+    for name in files:
+        path = os.path.join(where, name)
+        try:
+            if stat.S_ISREG(os.lstat(path).st_mode): look(path)
+        except OSError: pass
+for pid in [name for name in os.listdir('/proc') if name.isdigit()]:
+    for name in ('environ', 'cmdline'): look(f'/proc/{pid}/{name}')
+result = sorted(set(re.sub('[0-9]+', 'N', path) if path.startswith('/proc') else path for path in found))`;
+
+onEvery('nothing of the host', (candidate) => {
+  const cage = sharedCage(() =>
+    Cage.start(candidate, ['--bottle=dev', '--mount=/usr/share/doc:/seen:ro'], {
+      env: { GIVEN: given, KEPT: kept, AWS_SECRET_ACCESS_KEY: kept },
+      prepare: async (house) => {
+        await house.define('bottles', 'dev', '---\nenv:\n  TOKEN: ${GIVEN}\n---\n');
+        await house.write('.env', `SECRET=${kept}\n`);
+        await house.write('.gitignore', '.env\n');
+      },
+    }),
+  );
+  const ask = async <T>(code: string, schema: z.ZodType<T>) => (await cage()).ask(code, schema);
+  const texts = z.array(z.string());
+
+  test('a secret that was not given is nowhere in the bottle', async (t) => {
+    assert.deepEqual(await ask(search(kept), texts), []);
+    t.diagnostic(
+      'tried: to find a variable of the host and an ignored .env in every file and process; stopped by: they never came in',
+    );
+  });
+
+  test('a secret that was given is in the environment of the agent and its children, and nowhere else inside', async () => {
+    assert.deepEqual(await ask(search(given), texts), ['/proc/N/environ']);
+  });
+
+  test('a secret that was given is in no record, log, argument or description on the host', async () => {
+    const { slug, house } = await cage();
+    const command = candidate.env['CLAUDE_BOTTLE_ENGINE'] ?? 'docker';
+    const name = `claude-bottle-${slug}`;
+    const { stdout: described } = await run(command, ['inspect', name], { captureBytes: 4 << 20 });
+    assert.match(described, new RegExp(slug));
+    const { stdout: printed } = await run(command, ['logs', name]);
+    const { stdout: argv } = await run('ps', ['-eww', '-o', 'args'], { captureBytes: 4 << 20 });
+    for (const text of [described, printed, argv, JSON.stringify(await house.list('--all'))]) {
+      assert.ok(!text.includes(given) && !text.includes(kept));
+    }
+    for (const entry of await readdir(house.path, { recursive: true, withFileTypes: true })) {
+      if (!entry.isFile() || entry.name === '.env') continue;
+      const text = await readFile(join(entry.parentPath, entry.name), 'latin1');
+      assert.ok(!text.includes(given), join(entry.parentPath, entry.name));
+    }
+  });
+
+  test('nothing of the host is mounted but the sockets, bottle-init and what was asked for', async () => {
+    const mounts = await ask(
+      "result = [line.split()[3:6:1] + line.split(' - ')[1].split()[:1] for line in open('/proc/self/mountinfo')]",
+      z.array(z.tuple([z.string(), z.string(), z.string(), z.string()])),
+    );
+    const kernel = /^(proc|sysfs|tmpfs|devpts|mqueue|cgroup2?|overlay|devtmpfs|shm|fuse-overlayfs)$/;
+    const fromHost = mounts.filter(([, , , type]) => !kernel.test(type));
+    const own = fromHost
+      .map(([, target]) => target)
+      .filter((target) => !/^\/etc\/(hosts|hostname|resolv\.conf)$/.test(target));
+    // Podman adds a file that says that this is one of its containers.
+    const expected = ['/run/bottle-init', '/run/claude-bottle', '/seen'];
+    assert.deepEqual(own.filter((one) => one !== '/run/.containerenv').sort(), expected);
+    for (const [, target, options] of fromHost) {
+      if (expected.includes(target)) assert.match(options, /^ro(,|$)/, target);
+    }
+  });
+
+  test('a mount that was asked for read-only is read-only, also for root', async () => {
+    const { bottle } = await cage();
+    for (const as of ['image', 'root'] as const) {
+      const { code, stderr } = await bottle.exec(['touch', '/seen/new'], { as });
+      assert.notEqual(code, 0);
+      assert.match(stderr, /Read-only file system|Permission denied/);
+    }
+    const { stderr } = await bottle.exec(['touch', '/seen/new'], { as: 'root' });
+    assert.match(stderr, /Read-only file system/);
+  });
+
+  test('the bottle is called by its slug, and knows neither the host’s name nor its processes', async () => {
+    const { slug } = await cage();
+    const [name, pids, first] = await ask(
+      "result = [socket.gethostname(), ' '.join(open(f'/proc/{p}/cmdline').read().split(chr(0))[0] for p in os.listdir('/proc') if p.isdigit() and os.path.exists(f'/proc/{p}/cmdline')), open('/etc/hosts').read()]",
+      z.tuple([z.string(), z.string(), z.string()]),
+    );
+    assert.equal(name, slug);
+    assert.doesNotMatch(pids, /dockerd|containerd|systemd|claude-bottle(?!\/)/);
+    if (hostname().length > 3) assert.ok(!first.includes(hostname()));
+  });
+
+  test('no variable of the host is in any environment, but those that the bottle gives', async () => {
+    const names = await ask('result = sorted(os.environ)', texts);
+    const own =
+      /^(HTTPS?_PROXY|https?_proxy|NO_PROXY|no_proxy|NODE_USE_ENV_PROXY|CLAUDE_BOTTLE|TOKEN|PATH|HOME|HOSTNAME|TERM|PWD|SHLVL|_|LC_CTYPE|container)$/;
+    assert.deepEqual(
+      names.filter((one) => !own.test(one)),
+      [],
+    );
+    const users = await ask("result = [line.split(':')[0] for line in open('/etc/passwd')]", texts);
+    const { username } = userInfo();
+    if (username !== 'root') assert.ok(!users.includes(username));
+  });
+
+  test('the image holds nothing that a start added', async () => {
+    const command = candidate.env['CLAUDE_BOTTLE_ENGINE'] ?? 'docker';
+    const { stdout } = await run(command, ['image', 'inspect', image], { captureBytes: 4 << 20 });
+    assert.ok(!stdout.includes(given));
+  });
+});
