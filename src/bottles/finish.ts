@@ -17,6 +17,8 @@ const graceMs = 10_000;
 /** For taking the work out while the engine waits for the bottle to end. */
 const collectMs = 10 * 60_000;
 const killMs = 5_000;
+/** An end that made something fail is heard of this much later at most. */
+const noticeMs = 1_000;
 /** As SIGKILL leaves it, which is what the kernel ends programs with. */
 const killed = 137;
 
@@ -84,18 +86,18 @@ export async function finishBottle(parts: Finish): Promise<Ending> {
 }
 
 /**
- * While bottle-init stays, the bottle still runs; otherwise it is started once more, without its command. A second signal,
- * from whoever was attached, can end bottle-init in the middle.
+ * While bottle-init stays, the bottle still runs; otherwise it is started once more, without its command. A second signal
+ * can end bottle-init in the middle: one that whoever is attached passes on comes beside the one that we send.
  */
-async function take({ end, order, places, keeper, made, owner }: Finish): Promise<Taken> {
+async function take({ end, order, places, keeper, made, init, owner }: Finish): Promise<Taken> {
   const known = { record: keeper.record, places };
   // As after the death of a supervisor: what nobody is there to decide on comes out too, and nothing stays.
   const options = { uncommitted: order.uncommitted || owner.isLost };
   if (end.kind !== 'gone') {
     const taken = await takeAtEnd(made.bottle, known, options);
     if (taken.failure === undefined) return taken;
-    const status = await made.bottle.status().catch(() => undefined);
-    if (status?.state !== 'exited') return taken;
+    const isGone = await Promise.race([init.gone.then(() => true), sleep(noticeMs, false)]);
+    if (!isGone) return taken;
   }
   return takeFromEnded(made.bottle, known, options);
 }

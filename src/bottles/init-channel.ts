@@ -34,6 +34,8 @@ export class InitChannel implements AsyncDisposable {
   readonly ready: Promise<string>;
   /** Never rejects. */
   readonly ended: Promise<CommandEnd>;
+  /** Resolves when bottle-init is no more, and with it everything in the bottle. */
+  readonly gone: Promise<void>;
   readonly #server: Server;
   readonly #path: string;
   #socket: Socket | undefined;
@@ -44,6 +46,7 @@ export class InitChannel implements AsyncDisposable {
   #onReady: (report: string) => void = () => undefined;
   #onSilent: (failure: InitSilent) => void = () => undefined;
   #onEnd: (end: CommandEnd) => void = () => undefined;
+  #onGone: () => void = () => undefined;
 
   private constructor(path: string) {
     this.#path = path;
@@ -53,6 +56,7 @@ export class InitChannel implements AsyncDisposable {
     });
     this.ready.catch(() => undefined);
     this.ended = new Promise((resolve) => (this.#onEnd = resolve));
+    this.gone = new Promise((resolve) => (this.#onGone = resolve));
     this.#server = createServer((socket) => this.#accept(socket));
     this.#server.maxConnections = 1;
   }
@@ -147,6 +151,7 @@ export class InitChannel implements AsyncDisposable {
   #gone(): void {
     this.#onSilent(new InitSilent({}));
     this.#onEnd({ kind: 'gone' });
+    this.#onGone();
   }
 }
 

@@ -64,7 +64,7 @@ const slugPattern = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 /**
  * Brings the work in a place back as a new branch, and says what is in it. Whatever comes from there passes git's strict
  * checks in a quarantine first. The user's repository gets a pack and a branch, and nothing else of it changes.
- * @throws WorkRefused, WorkTooLarge, BranchUnmakeable, ArchiveRefused, GitFailed, what `place` throws, the reason of `signal`.
+ * @throws WorkRefused, WorkTooLarge, InnerGitKilled, BranchUnmakeable, ArchiveRefused, GitFailed, what `place` throws, the reason of `signal`.
  */
 export async function collectWork(place: Place, options: CollectOptions): Promise<Collected> {
   if (!slugPattern.test(options.slug)) throw new TypeError(`no slug: ${options.slug}`);
@@ -82,22 +82,6 @@ export async function collectWork(place: Place, options: CollectOptions): Promis
   const summary = await summarize(quarantine, tip);
   const branch = await publish(quarantine, receiver, tip, slug, scratch, signal);
   return { ...common, ...summary, rewritten, tip, branch };
-}
-
-/**
- * Whether there is anything to collect, in three short commands inside.
- * @returns `undefined` when nothing inside can tell.
- */
-export async function hasWork(
-  place: Place,
-  base: string,
-  options: { readonly directory?: string; readonly signal?: AbortSignal } = {},
-): Promise<{ readonly commits: boolean; readonly uncommitted?: number } | undefined> {
-  const inner = new InnerGit(place, options.directory ?? defaultDirectory, options.signal);
-  const head = await inner.head();
-  if (head === undefined) return undefined;
-  const uncommitted = await inner.uncommitted();
-  return { commits: head !== base, ...(uncommitted === undefined ? {} : { uncommitted }) };
 }
 
 const defaultDirectory = '/workspace';

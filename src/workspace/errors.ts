@@ -7,6 +7,9 @@ export class GitMissing extends failure('GitMissing')<{ command: string }> {}
 /** Git said no to something that should work; `words` are the end of what it said. */
 export class GitFailed extends failure('GitFailed')<{ doing: string; code: number; words: string }> {}
 
+/** A signal ended the git inside a bottle, so that it answered nothing: neither yes nor no. */
+export class InnerGitKilled extends failure('InnerGitKilled')<{ doing: string; signal: number }> {}
+
 /** What is to be copied into a bottle cannot be, as it is. */
 export class WorkspaceUnusable extends failure('WorkspaceUnusable')<{
   reason: 'no-directory' | 'not-a-repository' | 'bare' | 'no-commit' | 'foreign' | 'incomplete' | 'broken';
@@ -41,4 +44,11 @@ export class BranchUnmakeable extends failure('BranchUnmakeable')<{
 }> {}
 
 export type WorkspaceFailure =
-  TarFailure | GitMissing | GitFailed | WorkspaceUnusable | WorkRefused | WorkTooLarge | BranchUnmakeable;
+  | TarFailure
+  | GitMissing
+  | GitFailed
+  | InnerGitKilled
+  | WorkspaceUnusable
+  | WorkRefused
+  | WorkTooLarge
+  | BranchUnmakeable;

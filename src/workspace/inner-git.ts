@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { ownIdentity } from './folder.ts';
+import { InnerGitKilled } from './errors.ts';
 import type { Place, PlaceResult, PlaceStream } from './place.ts';
 import type { Identity } from './workspace.ts';
 
@@ -16,7 +17,8 @@ const branchLimit = 50;
 
 /**
  * The git inside a bottle, working on the copy. What runs there may be any program that calls itself git, and the
- * repository may say anything: answers are bounded and checked in form, and believed in nothing that matters.
+ * repository may say anything: answers are bounded and checked in form, and believed in nothing that matters. Whatever
+ * asks throws InnerGitKilled when a signal ended it.
  */
 export class InnerGit {
   readonly #place: Place;
@@ -69,7 +71,7 @@ export class InnerGit {
       read += part.length;
       if (read > listBytes) return count;
     }
-    return (await status.done).code === 0 ? count : undefined;
+    return answered('status', await status.done).code === 0 ? count : undefined;
   }
 
   /** Branches and stashes with commits that HEAD has not; raw text. */
@@ -127,12 +129,12 @@ export class InnerGit {
     return this.#stream(['bundle', 'create', '-q', '-', ref, `^${base}`], sendMs);
   }
 
-  #ask(args: readonly string[]): Promise<PlaceResult> {
-    return this.#exec(this.#argv(args), {}, askMs);
+  async #ask(args: readonly string[]): Promise<PlaceResult> {
+    return answered(args[0], await this.#exec(this.#argv(args), {}, askMs));
   }
 
-  #run(args: readonly string[], env: Record<string, string> = {}): Promise<PlaceResult> {
-    return this.#exec(this.#argv(args), env);
+  async #run(args: readonly string[], env: Record<string, string> = {}): Promise<PlaceResult> {
+    return answered(args[0], await this.#exec(this.#argv(args), env));
   }
 
   #exec(argv: readonly string[], env: Record<string, string> = {}, timeoutMs = workMs): Promise<PlaceResult> {
@@ -159,6 +161,15 @@ export class InnerGit {
   #options(timeoutMs: number) {
     return { timeoutMs, ...(this.#signal === undefined ? {} : { signal: this.#signal }) };
   }
+}
+
+/**
+ * A git that was killed, because the bottle ended under it, has not said that there is no git, repository or commit.
+ * @throws InnerGitKilled
+ */
+function answered(doing = '', result: PlaceResult): PlaceResult {
+  if (result.code > 128) throw new InnerGitKilled({ doing, signal: result.code - 128 });
+  return result;
 }
 
 function oidOf({ code, stdout }: PlaceResult): string | undefined {

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
+import { run } from '../../src/process/run.ts';
 import { openTerminal } from '../process/tmux.ts';
 import { buildImage, House, image } from './house.ts';
 
@@ -123,4 +124,45 @@ test('a bottle that a signal ended and that is kept is said to be kept, and how 
   const { code, stderr } = await house.bottle(['collect', slug, '--uncommitted']);
   assert.equal(code, 0, stderr);
   assert.equal(await house.git('show', `bottle/${slug}:notes.txt`), 'precious');
+});
+
+test('a second signal, while the work is taken out, loses no commit', async () => {
+  await using house = await House.build();
+  // Git that takes its time leaves room for the signal.
+  const slow = 'claude-bottle-test:slow-git';
+  const made = await run('docker', ['build', '--quiet', `--tag=${slow}`, '-'], {
+    input: [
+      `FROM ${image}`,
+      'USER root',
+      String.raw`RUN printf '#!/bin/sh\nsleep 1\nexec /usr/bin/git "$@"\n' >/usr/local/bin/git && chmod 755 /usr/local/bin/git`,
+      'USER agent',
+    ].join('\n'),
+    env: { DOCKER_BUILDKIT: '0' },
+  });
+  assert.equal(made.code, 0, made.stderr);
+  const child = house.spawn([
+    'start',
+    '--yes',
+    `--image=${slow}`,
+    '--',
+    'bash',
+    '-c',
+    `${commit} Work; exit 7`,
+  ]);
+  let told = '';
+  child.stderr?.on('data', (chunk: Buffer) => (told += chunk.toString()));
+  const ended = once(child, 'close');
+  const collecting = async () => {
+    const [name = ''] = (await house.containers()).map((line) => line.split(' ')[0]);
+    const { stdout } = await run('docker', ['top', name, '-eo', 'pid,args']);
+    return stdout.includes('/usr/local/bin/git -C /workspace') ? name : undefined;
+  };
+  let name: string | undefined;
+  while ((name = await collecting()) === undefined) assert.equal(child.exitCode, null, told);
+  assert.equal((await run('docker', ['kill', '--signal=TERM', name])).code, 0);
+  const [code] = (await ended) as [number | null];
+  assert.equal(code, 7, told);
+  assert.match(told, /bottle\/agent-\w{5}/);
+  assert.equal(await house.git('log', '-1', '--format=%s', await branches(house)), 'Work');
+  await nothingIsLeft(house);
 });

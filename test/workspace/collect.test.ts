@@ -3,7 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { hasWork } from '../../src/workspace/collect.ts';
+import { InnerGitKilled } from '../../src/workspace/errors.ts';
+import type { Place } from '../../src/workspace/place.ts';
 import { reviewCommands } from '../../src/workspace/review.ts';
 import { bottle } from './bottle.ts';
 import { git, put, repository, snapshot, temporary, untouched } from './repository.ts';
@@ -74,29 +75,46 @@ describe('work that was committed', () => {
   test('no work is no branch', async () => {
     using directory = temporary();
     const source = join(directory.path, 'source');
-    const base = repository(source);
+    repository(source);
     using one = await bottle(source);
     const before = snapshot(source);
-    assert.deepEqual(await hasWork(one.place, base, { directory: one.inside }), {
-      commits: false,
-      uncommitted: 0,
-    });
     assert.equal((await one.collect({ uncommitted: true })).branch, undefined);
     put(one.inside, { new: 'new' });
-    assert.deepEqual(await hasWork(one.place, base, { directory: one.inside }), {
-      commits: false,
-      uncommitted: 1,
-    });
     const collected = await one.collect();
     assert.equal(collected.branch, undefined);
     assert.equal(collected.uncommittedLeft, 1);
     assert.deepEqual(snapshot(source), before);
     commit(one.inside, {});
-    assert.deepEqual(await hasWork(one.place, base, { directory: one.inside }), {
-      commits: true,
-      uncommitted: 0,
-    });
+    assert.equal((await one.collect()).commits?.count, 1);
   });
+
+  for (const doing of ['--version', 'rev-parse', 'cat-file', 'rev-list', 'status']) {
+    test(`a git that is killed at ${doing} has not said that there is nothing`, async () => {
+      using directory = temporary();
+      const source = join(directory.path, 'source');
+      repository(source);
+      using one = await bottle(source);
+      commit(one.inside, { b: 'b' });
+      const before = snapshot(source);
+      const argv = (asked: readonly string[]) =>
+        asked.includes(doing) ? ['sh', '-c', 'kill -KILL $$'] : asked;
+      const place: Place = {
+        ...one.place,
+        exec: async (asked, options) => {
+          const result = await one.place.exec(argv(asked), options);
+          return asked.includes(doing) ? { ...result, code: 137 } : result;
+        },
+        stream: (asked, options) => {
+          const stream = one.place.stream(argv(asked), options);
+          return asked.includes(doing)
+            ? { ...stream, done: stream.done.then((result) => ({ ...result, code: 137 })) }
+            : stream;
+        },
+      };
+      await assert.rejects(one.collect({ uncommitted: true }, place), InnerGitKilled);
+      assert.deepEqual(snapshot(source), before);
+    });
+  }
 
   test('a branch of that name is never overwritten, and one called bottle is no obstacle', async () => {
     using directory = temporary();

@@ -16,6 +16,11 @@ export const workspaceWords: Words<WorkspaceFailure> = {
     why: words === '' ? 'It said nothing on standard error.' : words,
     exitCode: failed,
   }),
+  InnerGitKilled: ({ doing, signal }) => ({
+    what: `in the bottle, git ${doing} was ended by signal ${signal}`,
+    why: 'So it is not known what is committed there. Nothing was taken; your repository is as it was.',
+    exitCode: failed,
+  }),
   WorkspaceUnusable: ({ reason, directory, detail }) => ({
     ...{
       'no-directory': { what: `there is no directory ${directory}`, hint: 'name one that exists' },
