@@ -4,7 +4,7 @@ import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { DeadlineExceeded } from '../process/errors.ts';
-import { type RunResult, Tail } from '../process/run.ts';
+import { type RunResult, type StreamedChild, Tail } from '../process/run.ts';
 import { apiHijack, bodyOf, messageOf } from './api.ts';
 import { callForJson, callMs, unanswered } from './call.ts';
 import { isGone } from './container.ts';
@@ -33,6 +33,7 @@ export interface Program extends AsyncDisposable {
 
 /** Between the end of the standard input and the moment we stop waiting for the program to take note. */
 const graceMs = 5_000;
+const turnMs = 100;
 
 /** Runs a program in a container that runs. Disposing ends it and waits until it is gone. */
 export function execInContainer(engine: Engine, name: string, program: TiedProgram): Program {
@@ -49,25 +50,39 @@ function throughCli(engine: Engine, name: string, program: TiedProgram): Program
   });
   // A stream of its own, so that what the caller leaves unread can be let go without breaking the program's pipe.
   const stdout = child.stdout.pipe(new PassThrough());
-  const ended = stopper(program, () => {
-    child.closeInput();
-    sleep(graceMs, undefined, { ref: false }).then(
-      () => child[Symbol.asyncDispose](),
-      () => undefined,
-    );
-  });
+  let ending: Promise<void> | undefined;
+  const end = () => (ending ??= endTied(child, over));
+  const ended = stopper(program, () => void end());
   const done = ended.watch(child.done.then((result) => judge(engine, name, result)));
+  const over = done.then(
+    () => true,
+    () => true,
+  );
   return {
     stdout,
     done,
     async [Symbol.asyncDispose]() {
-      child.closeInput();
       stdout.destroy();
-      child.stdout.resume();
-      await Promise.race([done.catch(() => undefined), sleep(graceMs, undefined, { ref: false })]);
+      await end();
       await child[Symbol.asyncDispose]();
     },
   };
+}
+
+/**
+ * Ends the input of a program that is tied to it, and waits until it is gone. Podman's conmon does not come to the end of
+ * the input as long as output keeps it busy, and a program's end is told only once its output was read: so in turns.
+ */
+async function endTied(child: StreamedChild, over: Promise<boolean>): Promise<void> {
+  child.closeInput();
+  const within = (ms: number) => Promise.race([over, sleep(ms, false, { ref: false })]);
+  for (const limit = Date.now() + graceMs; Date.now() < limit;) {
+    child.stdout.pause();
+    if (await within(turnMs)) return;
+    child.stdout.resume();
+    if (await within(turnMs)) return;
+  }
+  await child[Symbol.asyncDispose]();
 }
 
 /** A command line's own failure looks like a program's; whether the container runs tells the two apart. */
@@ -136,16 +151,19 @@ class SocketProgram implements Program {
     this.#name = name;
     // Whoever reads it hears of a failure through `done`.
     this.stdout.on('error', () => undefined);
+    // A broken pipe would end the program alone; what it started is to end with it.
+    this.stdout.once('close', () => this.#end());
     this.done = stopper(program, () => this.#end()).watch(this.#run(program));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#end();
     this.stdout.destroy();
+    this.#end();
     await this.done.catch(() => undefined);
   }
 
   #end(): void {
+    if (this.#isEnding) return;
     this.#isEnding = true;
     this.#connection?.end();
     sleep(graceMs, undefined, { ref: false }).then(
@@ -195,7 +213,19 @@ class SocketProgram implements Program {
     if (this.#isEnding) answer.connection.end();
     const frames = new Demultiplexer((bytes) => stderr.push(bytes));
     // However the connection ends, what became of the program is asked for next.
-    await pipeline(answer.connection, frames, this.stdout).catch(() => undefined);
+    await pipeline(answer.connection, frames, (source: AsyncIterable<Buffer>) => this.#pass(source)).catch(
+      () => undefined,
+    );
+    this.stdout.end();
+  }
+
+  /** Nobody reading any more is no reason to read no more: the program ends by its standard input. */
+  async #pass(source: AsyncIterable<Buffer>): Promise<void> {
+    const { stdout } = this;
+    for await (const bytes of source) {
+      // The write is over when there is room again, or nobody who reads.
+      if (!stdout.destroyed) await new Promise<void>((resolve) => stdout.write(bytes, () => resolve()));
+    }
   }
 
   async #exitCode(id: string): Promise<number> {
