@@ -42,4 +42,13 @@ export class SmolvmPackFailed extends failure('SmolvmPackFailed')<{
   quote: string;
 }> {}
 
-export type SmolvmFailure = SmolvmMissing | SmolvmForeign | SmolvmBroken | SmolvmTooOld | SmolvmPackFailed;
+/** No machine can be booted here: there is no such device, or it is not for this user. */
+export class VirtualisationMissing extends failure('VirtualisationMissing')<{
+  device: string;
+  problem: 'absent' | 'denied';
+  /** The system's. */
+  code: string;
+}> {}
+
+export type SmolvmFailure =
+  VirtualisationMissing | SmolvmMissing | SmolvmForeign | SmolvmBroken | SmolvmTooOld | SmolvmPackFailed;
