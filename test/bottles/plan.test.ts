@@ -45,6 +45,7 @@ function facts(given: Partial<PlanFacts> = {}): PlanFacts {
     ownDockerfile: undefined,
     workspace: undefined,
     backend: 'docker',
+    backendReason: 'asked for',
     backendFacts: { runtime: 'runc', diskLimit: 'watched' },
     host: { cpus: 16, memoryBytes: 64 * 2 ** 30 },
     rules: [],
