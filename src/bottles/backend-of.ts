@@ -13,22 +13,19 @@ export interface BackendAddress {
 }
 
 export interface BackendOfOptions {
-  /** What was found out a moment ago about the engine, and about the smolvm of the address: nobody is asked again. */
+  /** What was found out about the engine a moment ago. */
   readonly facts?: EngineFacts;
   readonly signal?: AbortSignal;
 }
 
-/** The backend that a record or an order names, where its bottles are. @throws what `Engine.connect` and `findSmolvm` do */
+/** The backend that a record or an order names, where its bottles are. @throws what `Engine.connect` does */
 export async function backendOf(address: BackendAddress, options: BackendOfOptions = {}): Promise<Backend> {
   const { facts, signal } = options;
   const { backend, machine } = address;
   if (backend === 'smolmachines' && machine !== undefined) {
     // Bottles of containers need none of it.
     const { openMachines } = await import('../backends/smolmachines/open.ts');
-    return openMachines(machine, {
-      isFresh: facts !== undefined,
-      ...(signal === undefined ? {} : { signal }),
-    });
+    return openMachines(machine);
   }
   if (backend !== 'docker') throw new Error(`no backend is called ${backend}`);
   const connection = {

@@ -57,14 +57,14 @@ function imageLine(image: ImagePlan | undefined): string {
 function backendLine({ backend, backendFacts, resources }: Plan): string {
   const { cpus, memoryBytes, pids, diskBytes } = resources;
   const disk = `${formatBytes(diskBytes)} of disk${backendFacts.diskLimit === 'watched' ? ' (watched)' : ''}`;
-  const { noun, limitsPids } = backendTraits[backend];
+  const { thing, limitsPids } = backendTraits[backend];
   const limits = [
     `${cpus} cpus`,
     `${formatBytes(memoryBytes)} of memory`,
     ...(limitsPids ? [`${pids} processes`] : []),
     disk,
   ];
-  return `${noun} (${backend}, ${backendFacts.runtime}): ${limits.join(', ')}`;
+  return `a ${thing} (${backend}, ${backendFacts.runtime}): ${limits.join(', ')}`;
 }
 
 function workspaceLines({ workspace, choices }: Plan): string[] {

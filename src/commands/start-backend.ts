@@ -10,7 +10,6 @@ import { version } from '../version.ts';
 import { BadUsage } from './command-line.ts';
 import { BadValue } from './errors.ts';
 import { explain } from './failures.ts';
-import type { StartRequest } from './start-flags.ts';
 import { homeOf } from './world-bottles.ts';
 import { nonEmpty, type World } from './world.ts';
 
@@ -33,9 +32,9 @@ export interface OpenedBackend extends Found {
 
 const help = 'claude-bottle start --help';
 
-/** What the environment says; the command line wins over it. @throws BadValue */
+/** What the command line says, else the environment. @throws BadValue */
 export function backendSaid(
-  { backend }: Pick<StartRequest, 'backend'>,
+  { backend }: { readonly backend?: BackendName | undefined },
   environment: World['environment'],
 ): Wishes['said'] {
   if (backend !== undefined) return { name: backend, by: '--backend' };
@@ -46,19 +45,23 @@ export function backendSaid(
   throw new BadValue({ what: variable, value: named, expected: backendNames.join(' or '), help });
 }
 
+export interface BackendWanted {
+  /** As `backendSaid` and `bottleSays` find it. */
+  readonly said: Wishes['said'];
+  /** Of `--runtime`. */
+  readonly runtime?: string | undefined;
+  /** Where images and containers are. */
+  readonly engine: () => Promise<Engine>;
+}
+
 /**
- * Chooses and opens the backend: the command line's, else the environment's, else the bottle's, else the best that works.
- * @param bottle what the definitions say; waited for only where nothing stronger has been said.
- * @throws BadValue, BadUsage, or the failure that keeps the wanted one from working here.
+ * Opens the backend that is wanted, else the best that works here.
+ * @throws BadUsage, or the failure that keeps the wanted one from working here.
  */
 export async function openBackend(
-  request: StartRequest,
-  bottle: Promise<BottleDefinition>,
-  engine: Promise<Engine>,
   world: World,
+  { said, runtime, engine }: BackendWanted,
 ): Promise<OpenedBackend> {
-  const { runtime } = request.choices;
-  const said = backendSaid(request, world.environment) ?? bottleSays(await bottle);
   if (said !== undefined && runtime !== undefined && !backendTraits[said.name].takesRuntime) {
     throw new BadUsage({
       problem: `--runtime names a runtime for containers, and ${said.name} (${said.by}) has none`,
@@ -74,13 +77,14 @@ export async function openBackend(
   return { ...found, name, reason: wordsOf(reason, found.signs) };
 }
 
-function bottleSays({ backend, names }: BottleDefinition): Wishes['said'] {
+/** What the definitions say. */
+export function bottleSays({ backend, names }: BottleDefinition): Wishes['said'] {
   if (backend === undefined || !isBackendName(backend)) return undefined;
   return { name: backend, by: `bottle ${names.join(', ')}` };
 }
 
-async function containers(engine: Promise<Engine>, runtime: string | undefined): Promise<Found> {
-  const backend = dockerBackend(await engine, { version: version() });
+async function containers(engine: () => Promise<Engine>, runtime: string | undefined): Promise<Found> {
+  const backend = dockerBackend(await engine(), { version: version() });
   const facts = await backend.check(runtime === undefined ? {} : { runtime });
   return { backend, facts, signs: facts.runtime };
 }

@@ -19,7 +19,7 @@ import { Declined } from './errors.ts';
 import { type HostPresets, hostPresets } from './host-presets.ts';
 import { confirm } from './questions.ts';
 import { renderPlan } from './plan-view.ts';
-import { openBackend } from './start-backend.ts';
+import { backendSaid, bottleSays, openBackend } from './start-backend.ts';
 import type { StartRequest } from './start-flags.ts';
 import { bottlesPlaces, homeOf } from './world-bottles.ts';
 import { cachePath, engineCommand, type World } from './world.ts';
@@ -43,11 +43,13 @@ export async function preparePlan(request: StartRequest, world: World): Promise<
   const { signal } = world;
   const finding = found(request, directory, world);
   const connecting = Engine.connect({ command: engineCommand(world.environment), signal });
-  const bottleFound = finding.then(({ definitions }) => definitions.bottle);
+  const opening = wanted(request, finding, world).then((said) =>
+    openBackend(world, { said, runtime: request.choices.runtime, engine: () => connecting }),
+  );
   const [{ workspace, definitions }, engine, opened, ownDockerfile] = await Promise.all([
     finding,
     connecting,
-    openBackend(request, bottleFound, connecting, world),
+    opening,
     dockerfileIn(directory),
   ]);
   signal.throwIfAborted();
@@ -112,6 +114,15 @@ export async function confirmPlan(_prepared: Prepared, request: StartRequest, wo
     throw new Declined({ what: 'not started' });
 }
 
+/** The backend of the command line, of the environment, or of the bottle: that is waited for only where nobody else says. */
+async function wanted(
+  request: StartRequest,
+  finding: ReturnType<typeof found>,
+  { environment }: World,
+): Promise<ReturnType<typeof backendSaid>> {
+  return backendSaid(request, environment) ?? bottleSays((await finding).definitions.bottle);
+}
+
 /** The repository here and the definitions, which may be in it. */
 async function found(
   request: StartRequest,
@@ -141,7 +152,7 @@ function limitWarnings({ backend, choices, definitions }: Plan): string[] {
   const pids = choices.resources.pids ?? definitions.bottle.resources.pids;
   if (pids === undefined || backendTraits[backend].limitsPids) return [];
   return [
-    `the limit of ${pids} processes is not held: what bounds the processes of ${backendTraits[backend].noun} is its memory`,
+    `the limit of ${pids} processes is not held: what bounds the processes of a ${backendTraits[backend].thing} is its memory`,
   ];
 }
 

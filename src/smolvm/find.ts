@@ -59,7 +59,7 @@ export async function findSmolvm(
   return { path, version: found, can: (capability) => versionCan(found, capability) };
 }
 
-/** One that was found by another process of ours a moment ago, without asking it again. `version` is `X.Y.Z`. */
+/** One that was found before, by another process of ours, without asking it again. `version` is `X.Y.Z`. */
 export function resumeSmolvm(path: string, version: string): Smolvm {
   const known = parseVersion(version);
   return { path, version: known, can: (capability) => versionCan(known, capability) };

@@ -108,6 +108,14 @@ test('limits are the command line’s, else the bottle’s, else a part of the h
   assert.deepEqual([given.cpus, given.pids], [1, 7]);
 });
 
+test('a machine gets whole cores, MiB and GiB, and never less than was asked for', () => {
+  const resources = { cpus: 1.5, memoryBytes: 1e9, pids: 7, diskBytes: 10e9 };
+  const asked = { ...choices, resources };
+  const machine = makePlan(facts({ backend: 'smolmachines', choices: asked })).resources;
+  assert.deepEqual(machine, { cpus: 2, memoryBytes: 954 * 2 ** 20, pids: 7, diskBytes: 10 * 2 ** 30 });
+  assert.deepEqual(makePlan(facts({ choices: asked })).resources, resources);
+});
+
 test('the same facts give the same plan', () => {
   assert.deepEqual(makePlan(facts()), makePlan(facts()));
 });

@@ -1,4 +1,4 @@
-import { findSmolvm, resumeSmolvm, type Smolvm } from '../../smolvm/find.ts';
+import { resumeSmolvm, type Smolvm } from '../../smolvm/find.ts';
 import type { MachineHome } from '../../smolvm/machine-home.ts';
 import { Machines } from '../../smolvm/machines.ts';
 import { version } from '../../version.ts';
@@ -6,27 +6,12 @@ import type { Backend } from '../backend.ts';
 import { homeOfAddress, type MachineAddress } from './address.ts';
 import { smolmachinesBackend } from './backend.ts';
 
-interface OpenOptions {
-  /** The address was written a moment ago: its smolvm is still the one that it was. */
-  readonly isFresh: boolean;
-  readonly signal?: AbortSignal;
-}
-
 /**
- * The machines that a record or an order speaks of, whatever our own environment says.
- * @throws what `findSmolvm` does, when its smolvm is there no more.
+ * The machines that a record or an order speaks of, whatever our own environment says. Its smolvm is not asked what it
+ * is: one that was updated meanwhile can all that it could.
  */
-export async function openMachines(
-  address: MachineAddress,
-  { isFresh, signal }: OpenOptions,
-): Promise<Backend> {
-  const smolvm = isFresh
-    ? resumeSmolvm(address.smolvm, address.version)
-    : await findSmolvm(
-        { ...process.env, CLAUDE_BOTTLE_SMOLVM: address.smolvm },
-        signal === undefined ? {} : { signal },
-      );
-  return machinesBackend(smolvm, homeOfAddress(address));
+export function openMachines(address: MachineAddress): Backend {
+  return machinesBackend(resumeSmolvm(address.smolvm, address.version), homeOfAddress(address));
 }
 
 /** Bottles that are machines of this home. */
