@@ -21,10 +21,15 @@ export interface Daemon {
 export async function startDaemon(
   program: string,
   args: readonly string[],
-  options: { readonly cwd: string },
+  options: {
+    readonly cwd: string;
+    /** Laid over our own environment; `undefined` removes a variable. */
+    readonly env?: Readonly<Record<string, string | undefined>>;
+  },
 ): Promise<Daemon> {
   const child = spawn(program, [...args], {
     cwd: options.cwd,
+    env: { ...process.env, ...options.env },
     stdio: ['pipe', 'pipe', 'pipe'],
     detached: true,
   });

@@ -28,10 +28,10 @@ import {
 import { BottleGone, UserUnknown } from '../errors.ts';
 import { findAccount, namesGroup } from './account.ts';
 import { failureOfBottle, inTermsOf } from './failures.ts';
-import { execArguments, type Identity } from './init.ts';
-import { identityOf } from './labels.ts';
+import { execArguments, type Identity } from '../init-arguments.ts';
+import { identityOf } from '../labels.ts';
 import { containerName, hostsFile, hostsText } from './plan.ts';
-import { tiedInput } from './tied-input.ts';
+import { tiedInput } from '../tied-input.ts';
 
 /** What nobody types: pressed once it waits for a second key, and goes through. `docker attach` has no way to have none. */
 const detachKeys = Array.from({ length: letGo.times }, () => letGo.key.toLowerCase()).join(',');
