@@ -12,6 +12,8 @@ export interface Daemon {
   readonly ended: Promise<number>;
   /** Lets this process end while the daemon runs. */
   release(): void;
+  /** Ends it at once, with what it started. */
+  kill(): void;
 }
 
 /**
@@ -56,6 +58,15 @@ function daemonOf(child: ChildProcess): Daemon {
     release() {
       child.unref();
       for (const pipe of [stdin, stdout, stderr]) pipe.destroy();
+    },
+    kill() {
+      // Until its end was heard of, its number is nobody else's.
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      try {
+        process.kill(-pid, 'SIGKILL');
+      } catch {
+        // Gone just now.
+      }
     },
   };
 }
