@@ -1,6 +1,7 @@
 import type { SmolvmFailure } from '../../smolvm/errors.ts';
+import { machineActions, machineCauses } from '../machine-causes.ts';
 import { packCauses } from '../pack-causes.ts';
-import { failed, missing, type Words } from './words.ts';
+import { failed, missing, usage, type Words } from './words.ts';
 
 export const smolvmWords: Words<SmolvmFailure> = {
   SmolvmMissing: ({ looked, configured }) => ({
@@ -35,4 +36,41 @@ export const smolvmWords: Words<SmolvmFailure> = {
     hint: packCauses[cause].hint,
     exitCode: cause === 'no-kvm' || cause === 'kvm-permission' ? missing : failed,
   }),
+  MachineFailed: ({ action, name, version, cause, quote: said }) => ({
+    what: `smolvm ${version} could not ${machineActions[action]}${name === undefined ? '' : ` ${name}`}: ${machineCauses[cause].what}`,
+    why: said,
+    hint: machineCauses[cause].hint,
+    exitCode: cause === 'no-kvm' || cause === 'kvm-permission' ? missing : failed,
+  }),
+  MachineNetworked: ({ name, artifact }) => ({
+    what: `the machine ${name} would have had a network of its own, past the gate; it has been removed`,
+    why: `Its artifact asks for one: ${artifact}`,
+    hint: 'make the artifact anew, from the image: claude-bottle pack --rebuild',
+    exitCode: failed,
+  }),
+  MachinePathRefused: ({ path }) => ({
+    what: `smolvm cannot mount ${JSON.stringify(path)}`,
+    why: 'It takes absolute paths without a colon (and, of sockets inside, without ";" and "|").',
+    hint: 'mount it from, or at, another path',
+    exitCode: usage,
+  }),
+  MachineHomeUnusable: ({ path, reason, limit }) => ({
+    what: `smolvm's machines cannot be kept in ${path}: ${homeReasons[reason] ?? reason}`,
+    ...(limit === undefined
+      ? {}
+      : { why: `It has ${Buffer.byteLength(path)} bytes, and ${limit} are the most.` }),
+    hint: 'name a directory of yours, with a short path: CLAUDE_BOTTLE_SMOLVM_HOME=/path',
+    exitCode: missing,
+  }),
+};
+
+const homeReasons: Readonly<Record<string, string>> = {
+  'too-long': 'the paths of sockets below it would be too long',
+  relative: 'it is not an absolute path',
+  'not-yours': 'it is not yours alone',
+  'not-a-directory': 'it is not a directory',
+  'not-walkable': "root's machines run as another user, who cannot walk there",
+  EACCES: 'you may not write there',
+  ENOSPC: 'its disk is full',
+  EROFS: 'it is on a read-only file system',
 };
