@@ -49,6 +49,11 @@ class ContainerBackend implements Backend {
     };
   }
 
+  /** Containers are made of what the engine has. */
+  prepare({ id }: { readonly id: string }): Promise<string> {
+    return Promise.resolve(id);
+  }
+
   async create(spec: BottleSpec, signal?: AbortSignal): Promise<Bottle> {
     await checkPlace(this.#engine, this.#options.platform ?? process.platform);
     const withoutNetworking = await needsNoNetworking(this.#engine);
@@ -107,7 +112,7 @@ async function identityFor(
   spec: BottleSpec,
   signal: AbortSignal | undefined,
 ): Promise<Identity> {
-  const { user, env } = await imageDefaults(engine, spec.image, signalOf(signal));
+  const { user, env } = spec.imageDefaults ?? (await imageDefaults(engine, spec.image, signalOf(signal)));
   return {
     user: spec.user || user || '0:0',
     keepsHome: 'HOME' in spec.env || env.some((entry) => entry.startsWith('HOME=')),
