@@ -7,7 +7,9 @@ before(build);
 
 /** Whether it waits for signals yet: before that they would end it. */
 async function waits(pid: number): Promise<void> {
-  await until(async () => /^SigBlk:\s+f{3}/m.test(await readFile(`/proc/${pid}/status`, 'utf8')) || undefined);
+  await until(
+    async () => /^SigBlk:\s+f{3}/m.test(await readFile(`/proc/${pid}/status`, 'utf8')) || undefined,
+  );
 }
 
 describe('bottle-init that idles', { timeout: 60_000 }, () => {
