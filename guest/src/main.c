@@ -11,6 +11,7 @@
 #include "command.h"
 #include "control.h"
 #include "identity.h"
+#include "idle.h"
 #include "options.h"
 #include "probe.h"
 #include "say.h"
@@ -20,7 +21,7 @@
 /* Goes up when what it promises to its caller changes. */
 enum { TOLD_WITHIN_MS = 10000 };
 
-static const char version[] = "bottle-init 2\n";
+static const char version[] = "bottle-init 3\n";
 
 static int print(const char *text) {
   size_t size = strlen(text);
@@ -69,6 +70,7 @@ int main(int argc, char **argv, char **envp) {
     case MODE_VERSION: return print(version);
     case MODE_EXEC: return join(&options, envp);
     case MODE_PROBE: return run_probes(&options, STDOUT_FILENO) ? 0 : STATUS_OWN_FAILURE;
+    case MODE_IDLE: idle(); return 0;
     case MODE_RUN: break;
   }
   return supervise(&options, envp);

@@ -11,6 +11,7 @@ const char usage[] =
     "usage: bottle-init [OPTION...] -- COMMAND [ARGUMENT...]\n"
     "       bottle-init exec [OPTION...] -- COMMAND [ARGUMENT...]\n"
     "       bottle-init probe NAME=ATTEMPT...\n"
+    "       bottle-init idle\n"
     "  --user USER[:GROUP]     become this user (name or number, as in a Dockerfile's USER)\n"
     "  --keep-home             leave HOME as it is, although the user changes\n"
     "  --workdir DIRECTORY     start there\n"
@@ -204,10 +205,19 @@ static bool parse_probes(int argc, char **argv, struct options *options, struct 
   return argc > 2;
 }
 
+/* `idle`, which takes nothing. */
+static bool parse_idle(int argc, char **argv, struct options *options, struct complaint *complaint) {
+  options->mode = MODE_IDLE;
+  if (argc == 2) return true;
+  *complaint = (struct complaint){"idle takes no arguments", argv[2]};
+  return false;
+}
+
 bool parse_options(int argc, char **argv, struct options *options, struct complaint *complaint) {
   *options = (struct options){.mode = MODE_RUN, .grace = 1000};
   int at = 1;
   if (argc > 1 && strcmp(argv[1], "probe") == 0) return parse_probes(argc, argv, options, complaint);
+  if (argc > 1 && strcmp(argv[1], "idle") == 0) return parse_idle(argc, argv, options, complaint);
   if (argc > 1 && strcmp(argv[1], "exec") == 0) {
     options->mode = MODE_EXEC;
     at = 2;

@@ -8,7 +8,7 @@
 
 enum { RELAYS_MAX = 16, PROBES_MAX = 16, PROBE_NAME_MAX = 64 };
 
-enum mode { MODE_RUN, MODE_EXEC, MODE_PROBE, MODE_HELP, MODE_VERSION };
+enum mode { MODE_RUN, MODE_EXEC, MODE_PROBE, MODE_IDLE, MODE_HELP, MODE_VERSION };
 
 /* One `--relay`: where to listen, always on loopback, and the socket that answers. */
 struct relay_address {
@@ -46,7 +46,7 @@ struct options {
   const char *control;
   struct probe probes[PROBES_MAX];
   unsigned probe_count;
-  /* NULL-terminated, not empty. NULL for MODE_PROBE. */
+  /* NULL-terminated, not empty. NULL but for MODE_RUN and MODE_EXEC. */
   char **command;
 };
 

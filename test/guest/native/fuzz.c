@@ -51,7 +51,7 @@ static const char *const words[] = {
     "127.0.0.1:99999999999999999999=/a", "127.0.0.1:80", "0.0.0.0:80=/a", "127.0.0.1:80=a", "127.0.0.1:=/a", "=", "",
     "--grace", "--grace=0", "--grace=600000", "--grace=600001", "-1", "--help", "--version", "--unknown", "node:wheel",
     "0", "1000:1000", "4294967295", "2147483647", "2147483648", "0:", ":", ":0", "a:b:c", "node", "wheel", "root", "true",
-    "--control", "--control=/run/control.sock", "--control=here", "/run/control.sock", "--probe", "probe",
+    "--control", "--control=/run/control.sock", "--control=here", "/run/control.sock", "--probe", "probe", "idle",
     "--probe=a=tcp:1.1.1.1:443", "--probe=b=", "--probe=c", "--probe==x", "--probe=d=udp:2606:4700::1111:53:a.b", "e=f", "g=",
 };
 
@@ -132,6 +132,8 @@ static void try_options(void) {
     accepted_lines++;
     must(options.probe_count > 0 && options.control == NULL && options.command == NULL, "a probe that is none");
     check_probes(&options);
+  } else if (options.mode == MODE_IDLE) {
+    must(argc == 2 && options.command == NULL && options.user == NULL, "an idler with something to do");
   } else if (options.mode == MODE_RUN || options.mode == MODE_EXEC) {
     accepted_lines++;
     must(options.command > argv && options.command < argv + argc, "a command outside the arguments");
