@@ -42,6 +42,16 @@ export class LimitsUnheld extends failure('LimitsUnheld')<{
   rootless: boolean;
 }> {}
 
+/** The machine was started, but what runs in it never answered as it should. */
+export class MachineUnready extends failure('MachineUnready')<{
+  slug: string;
+  /** The last that was heard of it. */
+  words: string;
+}> {}
+
+/** A machine can be given directories of the host, and this is none. */
+export class MountUnfit extends failure('MountUnfit')<{ source: string }> {}
+
 export type BackendFailure =
   | BottleGone
   | BottleNotRunning
@@ -50,4 +60,6 @@ export type BackendFailure =
   | UserUnknown
   | RuntimeUnknown
   | GateUnreachable
-  | LimitsUnheld;
+  | LimitsUnheld
+  | MachineUnready
+  | MountUnfit;
