@@ -52,6 +52,9 @@ export class MachineUnready extends failure('MachineUnready')<{
 /** A machine can be given directories of the host, and this is none. */
 export class MountUnfit extends failure('MountUnfit')<{ source: string }> {}
 
+/** Files could not be put into a bottle, or not taken out of it. */
+export class FilesRefused extends failure('FilesRefused')<{ slug: string; path: string; words: string }> {}
+
 export type BackendFailure =
   | BottleGone
   | BottleNotRunning
@@ -62,4 +65,5 @@ export type BackendFailure =
   | GateUnreachable
   | LimitsUnheld
   | MachineUnready
-  | MountUnfit;
+  | MountUnfit
+  | FilesRefused;

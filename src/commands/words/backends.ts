@@ -65,4 +65,9 @@ export const backendWords: Words<BackendFailure> = {
     hint: 'mount the directory it is in, or use --backend docker',
     exitCode: usage,
   }),
+  FilesRefused: ({ slug, path, words }) => ({
+    what: `files of ${path} in the bottle ${slug} could not be moved`,
+    why: words,
+    exitCode: failed,
+  }),
 };
