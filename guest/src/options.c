@@ -17,6 +17,7 @@ const char usage[] =
     "  --workdir DIRECTORY     start there\n"
     "  --keep-caps LIST        keep only these capabilities (chown,kill or none)\n"
     "  --drop-caps             the same as --keep-caps none\n"
+    "  --session KIND          pipes or terminal: standard input is frames, and all ends with it\n"
     "only with exec:\n"
     "  --variables SOCKET      take variables from this Unix socket\n"
     "  --tied                  end the command, and all it started, when standard input ends\n"
@@ -165,6 +166,12 @@ static const char *read_value(const char *name, size_t size, const char *value, 
     options->limits_capabilities = true;
     return read_capabilities(value, &options->kept_capabilities) ? NULL : "no such capability";
   }
+  if (is(name, size, "--session")) {
+    if (options->session != SESSION_NONE) return "given twice";
+    if (strcmp(value, "pipes") != 0 && strcmp(value, "terminal") != 0) return "a session is pipes or terminal";
+    options->session = value[0] == 'p' ? SESSION_PIPES : SESSION_TERMINAL;
+    return NULL;
+  }
   if (is(name, size, "--relay")) return read_relay(value, options);
   if (is(name, size, "--probe")) return read_probe(value, options);
   if (is(name, size, "--control")) {
@@ -182,7 +189,7 @@ static const char *read_value(const char *name, size_t size, const char *value, 
 }
 
 static bool takes_value(const char *name, size_t size, enum mode mode) {
-  static const char *const both[] = {"--user", "--workdir", "--keep-caps"};
+  static const char *const both[] = {"--user", "--workdir", "--keep-caps", "--session"};
   for (size_t i = 0; i < sizeof both / sizeof both[0]; i++) {
     if (is(name, size, both[i])) return true;
   }
@@ -246,6 +253,9 @@ bool parse_options(int argc, char **argv, struct options *options, struct compla
   complaint->about = "--probe";
   complaint->what = "needs --control";
   if (options->probe_count > 0 && options->control == NULL) return false;
+  complaint->about = "--tied";
+  complaint->what = "not with --session, which ends in the same way";
+  if (options->tied && options->session != SESSION_NONE) return false;
   complaint->about = "--";
   complaint->what = "needs a command after it";
   if (at + 1 >= argc) return false;

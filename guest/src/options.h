@@ -10,6 +10,9 @@ enum { RELAYS_MAX = 16, PROBES_MAX = 16, PROBE_NAME_MAX = 64 };
 
 enum mode { MODE_RUN, MODE_EXEC, MODE_PROBE, MODE_IDLE, MODE_HELP, MODE_VERSION };
 
+/* Of `--session`: what the command has for its standard streams. */
+enum session_kind { SESSION_NONE, SESSION_PIPES, SESSION_TERMINAL };
+
 /* One `--relay`: where to listen, always on loopback, and the socket that answers. */
 struct relay_address {
   bool ipv6;
@@ -31,6 +34,8 @@ struct options {
   bool keeps_home;
   /* Of exec: everything ends with the standard input. */
   bool tied;
+  /* Standard input is frames. Not with `tied`. */
+  enum session_kind session;
   /* A socket that tells variables; NULL: none. */
   const char *variables;
   /* NULL: stay where we are. */
