@@ -57,7 +57,7 @@ export async function ask({ record, places }: KnownBottle, request: Request): Pr
 
 /** The backend that a bottle is in. */
 export function backendFor({ record }: KnownBottle, signal?: AbortSignal): Promise<Backend> {
-  return backendOf(record.backend, record.engine, signal === undefined ? {} : { signal });
+  return backendOf(record, signal === undefined ? {} : { signal });
 }
 
 /** A handle on what the bottle is made of. */

@@ -21,7 +21,7 @@ async function main(): Promise<void> {
   process.on('SIGHUP', () => undefined);
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => owner.leave());
   try {
-    const backend = await backendOf(order.backend, order.engine, { facts: order.engineFacts });
+    const backend = await backendOf(order, { facts: order.engineFacts });
     const ending = await superviseBottle(order, backend, owner);
     owner.send({ event: 'ended', ending });
   } catch (error) {
