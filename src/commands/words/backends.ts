@@ -53,4 +53,21 @@ export const backendWords: Words<BackendFailure> = {
     hint: 'use an engine that runs as root, or delegate the controllers to your user (systemd: Delegate=cpu memory pids)',
     exitCode: missing,
   }),
+  MachineUnready: ({ slug, words }) => ({
+    what: `the machine of ${slug} never became ready`,
+    why: words === '' ? 'It was started, and nothing in it answered.' : words,
+    hint: 'see what smolvm says of it: claude-bottle doctor',
+    exitCode: failed,
+  }),
+  MountUnfit: ({ source }) => ({
+    what: `${source} cannot be mounted into a machine`,
+    why: 'Machines take directories of this host only.',
+    hint: 'mount the directory it is in, or use --backend docker',
+    exitCode: usage,
+  }),
+  FilesRefused: ({ slug, path, words }) => ({
+    what: `files of ${path} in the bottle ${slug} could not be moved`,
+    why: words,
+    exitCode: failed,
+  }),
 };
