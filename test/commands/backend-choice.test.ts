@@ -40,6 +40,34 @@ async function planned(args: readonly string[], env: Record<string, string> = {}
   return JSON.parse(stdout) as PlanDocument;
 }
 
+describe('a machine', () => {
+  test('is preferred where it works, and the plan says by what', async () => {
+    const plan = await planned([], machines);
+    assert.equal(plan.backend, 'smolmachines');
+    assert.equal(plan.backendReason, 'chosen because smolvm 1.9.3 and /dev/null are here');
+    assert.equal(plan.backendFacts.runtime, 'smolvm 1.9.3');
+    const oldest = await planned([], { ...machines, FAKE_SMOLVM_VERSION: '1.8.1' });
+    assert.equal(oldest.backend, 'smolmachines');
+  });
+
+  test('is shown with what it holds to, in the units that it has', async () => {
+    const { code, stderr } = await dryRun(['--backend=smolmachines', '--cpus=1.5', '--disk=1G'], machines);
+    assert.equal(code, 0, stderr);
+    assert.match(
+      stderr,
+      /made of +a machine \(smolmachines, smolvm 1\.9\.3\): 2 cpus, \S+ \S+ of memory, 1\.07 GB of disk\n +as --backend says/,
+    );
+  });
+
+  test('says that it holds to no number of processes, where somebody wants one', async () => {
+    for (const args of [['--bottle=machined'], ['--backend=smolmachines', '--pids=99']]) {
+      const { stderr } = await dryRun(args, machines);
+      assert.match(stderr, /^! the limit of 99 processes is not held: .* memory$/m);
+    }
+    assert.doesNotMatch((await dryRun(['--bottle=contained', '--pids=99'], machines)).stderr, /not held/);
+  });
+});
+
 describe('a container', () => {
   test('is what there is without a machine, and the plan says what is missing', async () => {
     const { backend, backendReason } = await planned([]);
