@@ -2,6 +2,7 @@ import type { Backend } from '../backends/backend.ts';
 import { dockerBackend } from '../backends/docker/backend.ts';
 import type { MachineAddress } from '../backends/smolmachines/address.ts';
 import { Engine, type EngineFacts, environmentOf } from '../engine/engine.ts';
+import type { BottlePlaces } from './places.ts';
 import { version } from '../version.ts';
 import type { EngineAddress } from '../process/scratch.ts';
 
@@ -13,19 +14,21 @@ export interface BackendAddress {
 }
 
 export interface BackendOfOptions {
+  /** Where the bottles that are asked for are on this machine. */
+  readonly places: (slug: string) => BottlePlaces;
   /** What was found out about the engine a moment ago. */
   readonly facts?: EngineFacts;
   readonly signal?: AbortSignal;
 }
 
 /** The backend that a record or an order names, where its bottles are. @throws what `Engine.connect` does */
-export async function backendOf(address: BackendAddress, options: BackendOfOptions = {}): Promise<Backend> {
+export async function backendOf(address: BackendAddress, options: BackendOfOptions): Promise<Backend> {
   const { facts, signal } = options;
   const { backend, machine } = address;
   if (backend === 'smolmachines' && machine !== undefined) {
     // Bottles of containers need none of it.
     const { openMachines } = await import('../backends/smolmachines/open.ts');
-    return openMachines(machine);
+    return openMachines(machine, options.places);
   }
   if (backend !== 'docker') throw new Error(`no backend is called ${backend}`);
   const connection = {

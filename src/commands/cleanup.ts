@@ -7,14 +7,14 @@ import { findSmolvm } from '../smolvm/find.ts';
 import { machineHome } from '../smolvm/machine-home.ts';
 import { dockerBackend } from '../backends/docker/backend.ts';
 import { handleOn, type KnownBottle, knownBottles } from '../bottles/host.ts';
-import type { Places } from '../bottles/places.ts';
+import { bottlePlaces, type Places } from '../bottles/places.ts';
 import { removeRecord } from '../bottles/record.ts';
 import { isProvablyDead } from '../process/owner.ts';
 import { commandLine, parse } from './command-line.ts';
 import { explain } from './failures.ts';
 import { version } from '../version.ts';
 import { confirm } from './questions.ts';
-import { homeOf, openBottles } from './world-bottles.ts';
+import { bottlesPlaces, homeOf, openBottles } from './world-bottles.ts';
 import { engineCommand, type World } from './world.ts';
 
 interface Finding {
@@ -143,9 +143,11 @@ async function containersOf({ environment, signal }: World): Promise<Backend> {
 }
 
 /** What cannot boot a machine any more can still remove one. */
-async function machinesOf({ environment, signal }: World): Promise<Backend> {
+async function machinesOf(world: World): Promise<Backend> {
+  const { environment, signal } = world;
   const smolvm = await findSmolvm(environment, { signal });
   const home = await machineHome(environment, homeOf(environment), process.geteuid?.() ?? 0);
   const { machinesBackend } = await import('../backends/smolmachines/open.ts');
-  return machinesBackend(smolvm, home);
+  const places = bottlesPlaces(world);
+  return machinesBackend(smolvm, home, (slug) => bottlePlaces(places, slug));
 }

@@ -10,7 +10,8 @@ import { version } from '../version.ts';
 import { BadUsage } from './command-line.ts';
 import { BadValue } from './errors.ts';
 import { explain } from './failures.ts';
-import { homeOf } from './world-bottles.ts';
+import { bottlePlaces } from '../bottles/places.ts';
+import { bottlesPlaces, homeOf } from './world-bottles.ts';
 import { nonEmpty, type World } from './world.ts';
 
 /** A backend that works here. */
@@ -89,11 +90,13 @@ async function containers(engine: () => Promise<Engine>, runtime: string | undef
   return { backend, facts, signs: facts.runtime };
 }
 
-async function machines({ environment, signal }: World): Promise<Found> {
+async function machines(world: World): Promise<Found> {
+  const { environment, signal } = world;
+  const places = bottlesPlaces(world);
   const here = await seekMachines({ environment, home: homeOf(environment), signal });
   // A bottle that becomes a container needs none of it.
   const { machinesBackend } = await import('../backends/smolmachines/open.ts');
-  const backend = machinesBackend(here.smolvm, here.home);
+  const backend = machinesBackend(here.smolvm, here.home, (slug) => bottlePlaces(places, slug));
   const facts = await backend.check({});
   const signs = `${facts.runtime} and ${here.virtualisation}`;
   return { backend, facts, machine: here.address, signs };

@@ -7,7 +7,6 @@ import type { Smolvm } from '../../smolvm/find.ts';
 import type { MachineHome } from '../../smolvm/machine-home.ts';
 import { Machines } from '../../smolvm/machines.ts';
 import { formatVersion } from '../../smolvm/version.ts';
-import { virtualisation } from '../../smolvm/virtualisation.ts';
 import type { Backend, BackendFacts, Bottle, BottleSpec, FoundBottle, PrepareTools } from '../backend.ts';
 import { BottleExists, MountUnfit, RuntimeUnknown } from '../errors.ts';
 import { bottleOf } from '../labels.ts';
@@ -20,14 +19,20 @@ import { identityFor, planMachine, sessionArguments, sessionKind } from './plan.
 import { prepareArtifact } from './prepare.ts';
 import { bootMachine, settleMachine } from './settle.ts';
 
+/** Where a bottle's own files are, absolute. */
+export type PlacesOf = (slug: string) => {
+  /** For this backend alone. Goes with the bottle's record. */
+  readonly machine: string;
+  /** For sockets. */
+  readonly run: string;
+};
+
 export interface SmolmachinesOptions {
   readonly smolvm: Smolvm;
   readonly home: MachineHome;
   /** Of claude-bottle; put on every machine. */
   readonly version: string;
-  /** Where a bottle's own files are: `state` goes with the bottle's record, `run` with the machine's uptime. Both absolute. */
-  readonly places: (slug: string) => { readonly state: string; readonly run: string };
-  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly places: PlacesOf;
 }
 
 /** Bottles that are machines of smolvm's. */
@@ -46,11 +51,13 @@ class MachineBackend implements Backend {
     this.#machines = Machines.open(options.smolvm, options.home);
   }
 
-  async check({ runtime }: { readonly runtime?: string }): Promise<BackendFacts> {
-    if (runtime !== undefined) throw new RuntimeUnknown({ runtime, command: 'smolvm', known: [] });
-    await virtualisation(this.#options.environment);
+  check({ runtime }: { readonly runtime?: string }): Promise<BackendFacts> {
+    if (runtime !== undefined) {
+      return Promise.reject(new RuntimeUnknown({ runtime, command: 'smolvm', known: [] }));
+    }
+    const { version } = this.#options.smolvm;
     // The disks are as large as the limit, and no larger.
-    return { runtime: `smolvm ${formatVersion(this.#options.smolvm.version)}`, diskLimit: 'enforced' };
+    return Promise.resolve({ runtime: `smolvm ${formatVersion(version)}`, diskLimit: 'enforced' });
   }
 
   prepare(image: Pick<InspectedImage, 'id' | 'reference'>, tools: PrepareTools): Promise<string> {
@@ -122,12 +129,12 @@ class MachineBackend implements Backend {
   }
 
   #place(slug: string): BottlePlace {
-    const { state, run } = this.#options.places(slug);
+    const { machine, run } = this.#options.places(slug);
     const { path } = this.#options.home;
     return {
-      directory: state,
+      directory: machine,
       // Root's machines run as another user, who can walk to their home and not to root's.
-      initDirectory: path === undefined ? join(state, 'init') : join(path, 'claude-bottle-init', slug),
+      initDirectory: path === undefined ? join(machine, 'init') : join(path, 'claude-bottle-init', slug),
       sessionSocket: join(run, 'session.sock'),
     };
   }
