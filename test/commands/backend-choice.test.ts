@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -9,14 +9,20 @@ const double = fileURLToPath(new URL('../fakes/smolvm', import.meta.url));
 let house: House;
 /** A PATH with everything but a smolvm. */
 let path: string;
+let machinesHome: string;
 
 before(async () => {
   house = await House.build();
   path = process.env['PATH'] ?? '';
+  machinesHome = await mkdtemp('/var/tmp/cb-');
+  house.env['CLAUDE_BOTTLE_SMOLVM_HOME'] = machinesHome;
   await house.define('bottles', 'contained', '---\nbackend: docker\n---\n');
   await house.define('bottles', 'machined', '---\nbackend: smolmachines\nresources: { pids: 99 }\n---\n');
 });
-after(() => house[Symbol.asyncDispose]());
+after(async () => {
+  await house[Symbol.asyncDispose]();
+  await rm(machinesHome, { recursive: true });
+});
 
 interface PlanDocument {
   readonly backend: string;
