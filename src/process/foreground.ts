@@ -95,7 +95,11 @@ class Terminal implements Disposable {
 export function rawTerminal(): Disposable {
   const modes = stty(['-g']);
   stty(['raw', '-echo']);
-  return { [Symbol.dispose]: () => void (modes === undefined ? undefined : stty([modes])) };
+  return {
+    [Symbol.dispose]() {
+      if (modes !== undefined) stty([modes]);
+    },
+  };
 }
 
 /**

@@ -53,6 +53,8 @@ async function session(
     directory,
     socket,
     async [Symbol.asyncDispose]() {
+      broker.hangUp();
+      await broker.ended;
       await broker[Symbol.asyncDispose]();
       await rm(directory, { recursive: true, force: true });
     },
