@@ -16,6 +16,7 @@
 #include "say.h"
 #include "supervise.h"
 #include "tie.h"
+#include "unpack.h"
 #include "variables.h"
 
 /* Goes up when what it promises to its caller changes. */
@@ -60,6 +61,7 @@ int main(int argc, char **argv, char **envp) {
       break;
     case MODE_PROBE: return run_probes(&options, STDOUT_FILENO) ? 0 : STATUS_OWN_FAILURE;
     case MODE_IDLE: idle(); return 0;
+    case MODE_UNPACK: unpack(options.path); return 0;
     case MODE_RUN: break;
   }
   return supervise(&options, envp);

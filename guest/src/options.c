@@ -12,6 +12,7 @@ const char usage[] =
     "       bottle-init exec [OPTION...] -- COMMAND [ARGUMENT...]\n"
     "       bottle-init probe NAME=ATTEMPT...\n"
     "       bottle-init idle\n"
+    "       bottle-init unpack DIRECTORY\n"
     "  --user USER[:GROUP]     become this user (name or number, as in a Dockerfile's USER)\n"
     "  --keep-home             leave HOME as it is, although the user changes\n"
     "  --workdir DIRECTORY     start there\n"
@@ -212,6 +213,15 @@ static bool parse_probes(int argc, char **argv, struct options *options, struct 
   return argc > 2;
 }
 
+/* A mode that takes one absolute path and nothing else. */
+static bool parse_path(int argc, char **argv, enum mode mode, struct options *options, struct complaint *complaint) {
+  options->mode = mode;
+  *complaint = (struct complaint){"needs one absolute path after it", argv[1]};
+  if (argc != 3 || argv[2][0] != '/') return false;
+  options->path = argv[2];
+  return true;
+}
+
 /* `idle`, which takes nothing. */
 static bool parse_idle(int argc, char **argv, struct options *options, struct complaint *complaint) {
   options->mode = MODE_IDLE;
@@ -225,6 +235,7 @@ bool parse_options(int argc, char **argv, struct options *options, struct compla
   int at = 1;
   if (argc > 1 && strcmp(argv[1], "probe") == 0) return parse_probes(argc, argv, options, complaint);
   if (argc > 1 && strcmp(argv[1], "idle") == 0) return parse_idle(argc, argv, options, complaint);
+  if (argc > 1 && strcmp(argv[1], "unpack") == 0) return parse_path(argc, argv, MODE_UNPACK, options, complaint);
   if (argc > 1 && strcmp(argv[1], "exec") == 0) {
     options->mode = MODE_EXEC;
     at = 2;

@@ -15,60 +15,21 @@
 
 #include "account.h"
 #include "command.h"
-#include "control.h"
+#include "finish.h"
 #include "identity.h"
 #include "loopback.h"
 #include "probe.h"
 #include "relay.h"
 #include "remains.h"
 #include "say.h"
-#include "session.h"
+#include "supervisor.h"
 #include "terminal.h"
 #include "variables.h"
 
-enum {
-  EVENTS_A_BATCH = 256,
-  ENDING_POLL_MS = 10,
-  /* Rounds of KILL for what the command left, before those from outside are not spared any longer. */
-  KILLS_MAX = 200,
-  /* How long nobody may read what the terminal of a session said last, and the same where nobody is known to be there. */
-  DRAIN_MS = 10000,
-  DRAIN_ALONE_MS = 500,
-};
+enum { EVENTS_A_BATCH = 256 };
 
 /* The epoll's numbers for what is not the relays'. */
 enum { SIGNAL_EVENT, CONTROL_EVENT, START_EVENT };
-
-/* Where the command is. Without a control connection it starts at once. */
-enum phase {
-  /* Not started; whoever made the bottle has yet to say so. */
-  PHASE_HELD,
-  PHASE_RUNS,
-  PHASE_ENDED,
-};
-
-struct supervisor {
-  enum phase phase;
-  int epoll;
-  int signals;
-  struct control control;
-  /* NULL: there is none. */
-  struct session *session;
-  /* The process that makes the attempts; 0 when it has ended, or there was none. */
-  pid_t prober;
-  /* Whether the peer knows that we wait for it, and whether it said that we need not. */
-  bool is_ready;
-  bool may_start;
-  pid_t command;
-  /* Tells what kept the command from starting, or ends when nothing did; -1 once that is known. */
-  int start;
-  bool is_unrunnable;
-  int status;
-  /* A signal came after the command's end: whoever sends it does not want to wait for what outlived it. */
-  bool hurried;
-  /* Nobody needs us after the command's end. */
-  bool dismissed;
-};
 
 static bool watch_event(const struct supervisor *supervisor, int fd, uint64_t number) {
   struct epoll_event event = {.events = EPOLLIN, .data = {.u64 = number}};
@@ -108,7 +69,7 @@ static struct rlimit raise_file_limit(void) {
   return before;
 }
 
-static bool has_peer(const struct supervisor *supervisor) { return supervisor->control.fd >= 0; }
+bool has_peer(const struct supervisor *supervisor) { return supervisor->control.fd >= 0; }
 
 /* The peer is gone, or has lost its senses. A command that was not started then never is. */
 static void lose_peer(struct supervisor *supervisor, const char *what) {
@@ -140,8 +101,7 @@ static void take_messages(struct supervisor *supervisor) {
   }
 }
 
-/* Learns whether the command was executed, and passes it on. */
-static void take_start(struct supervisor *supervisor) {
+void take_start(struct supervisor *supervisor) {
   char words[512];
   ssize_t got = read(supervisor->start, words, sizeof words);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
@@ -154,7 +114,7 @@ static void take_start(struct supervisor *supervisor) {
   if (!told) lose_peer(supervisor, "");
 }
 
-static bool is_over(const struct supervisor *supervisor) {
+bool is_over(const struct supervisor *supervisor) {
   return supervisor->session != NULL && supervisor->session->is_over;
 }
 
@@ -165,12 +125,12 @@ static void take_session_event(struct supervisor *supervisor, const struct epoll
   }
 }
 
-static void forward(const struct supervisor *supervisor, int number) {
+void forward(const struct supervisor *supervisor, int number) {
   /* Before its first instructions made it a group, it is there by its own number only. */
   if (kill(-supervisor->command, number) < 0 && errno == ESRCH) kill(supervisor->command, number);
 }
 
-static void reap(struct supervisor *supervisor) {
+void reap(struct supervisor *supervisor) {
   for (;;) {
     int status = 0;
     pid_t pid = waitpid(-1, &status, WNOHANG);
@@ -215,8 +175,7 @@ static void take_signals(struct supervisor *supervisor) {
   }
 }
 
-/* Waits up to so many milliseconds (-1: as long as it takes) and does what there is to do. */
-static void take_turn(struct supervisor *supervisor, int limit) {
+void take_turn(struct supervisor *supervisor, int limit) {
   static struct epoll_event events[EVENTS_A_BATCH];
   int timeout = relay_timeout();
   if (timeout < 0 || (limit >= 0 && limit < timeout)) timeout = limit;
@@ -259,80 +218,6 @@ static void hold(struct supervisor *supervisor, const struct options *options, c
   if (signalfd(supervisor->signals, watched, SFD_NONBLOCK | SFD_CLOEXEC) < 0) {
     fail(STATUS_OWN_FAILURE, "cannot wait for events: ", why(), NULL);
   }
-}
-
-/*
- * Ends what outlived the command: all there is besides us, also what was started from outside and is nobody's child
- * here. When we go, the kernel kills the rest.
- */
-static void end_others(struct supervisor *supervisor, unsigned grace) {
-  if (grace == 0 || kill(-1, SIGTERM) < 0) return;
-  kill(-1, SIGCONT);
-  int64_t deadline = clock_ms() + grace;
-  while (!supervisor->hurried && clock_ms() < deadline) {
-    reap(supervisor);
-    if (kill(-1, 0) < 0) return;
-    take_turn(supervisor, ENDING_POLL_MS);
-  }
-  kill(-1, SIGKILL);
-}
-
-/* As end_others, but spares what was started from outside. Where we are not the first process, that is all the rest. */
-static void end_remains(struct supervisor *supervisor, unsigned grace) {
-  enum remains remains = signal_remains(grace == 0 ? 0 : SIGTERM);
-  if (remains == REMAINS_UNKNOWN) {
-    if (getpid() == 1) end_others(supervisor, grace);
-    return;
-  }
-  if (remains == REMAINS_SIGNALLED && grace > 0) signal_remains(SIGCONT);
-  int64_t deadline = clock_ms() + grace;
-  while (remains == REMAINS_SIGNALLED && !supervisor->hurried && clock_ms() < deadline) {
-    take_turn(supervisor, ENDING_POLL_MS);
-    reap(supervisor);
-    remains = signal_remains(0);
-  }
-  for (unsigned i = 0; remains == REMAINS_SIGNALLED && i < KILLS_MAX; i++) {
-    remains = signal_remains(SIGKILL);
-    reap(supervisor);
-  }
-  /* What multiplies faster than it can be counted. */
-  if (remains != REMAINS_NONE && getpid() == 1) kill(-1, SIGKILL);
-}
-
-/* Nobody is there any more: the command is told in the ways in which it hears of that, and does not outlive the grace. */
-static void hang_up_on(struct supervisor *supervisor, unsigned grace) {
-  int64_t deadline = clock_ms() + grace;
-  forward(supervisor, SIGHUP);
-  forward(supervisor, SIGTERM);
-  forward(supervisor, SIGCONT);
-  while (supervisor->phase == PHASE_RUNS && !supervisor->hurried && clock_ms() < deadline) {
-    take_turn(supervisor, ENDING_POLL_MS);
-  }
-  while (supervisor->phase == PHASE_RUNS) {
-    forward(supervisor, SIGKILL);
-    signal_remains(SIGKILL);
-    take_turn(supervisor, ENDING_POLL_MS);
-  }
-}
-
-/* Passes on what the terminal of a session still holds, for as long as somebody reads it. */
-static void drain(struct supervisor *supervisor) {
-  struct session *session = supervisor->session;
-  int64_t limit = session->is_over ? DRAIN_ALONE_MS : DRAIN_MS;
-  end_session(session);
-  uint64_t passed = session->passed;
-  int64_t deadline = clock_ms() + limit;
-  while (session_drains(session) && !supervisor->hurried && clock_ms() < deadline) {
-    take_turn(supervisor, (int)limit);
-    if (session->passed != passed) deadline = clock_ms() + limit;
-    passed = session->passed;
-  }
-}
-
-/* Stays for the programs that were started from outside, until somebody says that it is over. */
-static void linger(struct supervisor *supervisor) {
-  if (!tell_exited(&supervisor->control, supervisor->status) || is_over(supervisor)) return;
-  while (has_peer(supervisor) && !supervisor->dismissed) take_turn(supervisor, -1);
 }
 
 _Noreturn static void start(const struct supervisor *supervisor, const struct options *options, char **environment,
@@ -379,23 +264,6 @@ static void make_session(struct supervisor *supervisor, const struct options *op
   if (options->session == SESSION_NONE) return;
   supervisor->session = &session;
   open_session(&session, options->session, supervisor->epoll);
-}
-
-/* What is left of the command when it has ended, or nobody is there to have it. Returns the status. */
-static int finish(struct supervisor *supervisor, const struct options *options) {
-  if (supervisor->phase == PHASE_RUNS) hang_up_on(supervisor, options->grace);
-  if (supervisor->start >= 0) take_start(supervisor);
-  if (supervisor->session != NULL) drain(supervisor);
-  if (options->mode == MODE_EXEC) return supervisor->status;
-  unsigned grace = is_over(supervisor) ? 0 : options->grace;
-  bool lingers = has_peer(supervisor) && !supervisor->dismissed && !supervisor->is_unrunnable;
-  if (getpid() == 1 && !lingers) {
-    end_others(supervisor, grace);
-  } else if (getpid() == 1 || supervisor->session != NULL) {
-    end_remains(supervisor, grace);
-  }
-  if (lingers && has_peer(supervisor)) linger(supervisor);
-  return supervisor->status;
 }
 
 int supervise(const struct options *options, char **environment) {

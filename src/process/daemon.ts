@@ -12,7 +12,7 @@ export interface Daemon {
   readonly ended: Promise<number>;
   /** Lets this process end while the daemon runs. */
   release(): void;
-  /** Ends it at once, with what it started. */
+  /** Ends it at once, with its process group; what it said last may be lost. */
   kill(): void;
 }
 
@@ -67,6 +67,8 @@ function daemonOf(child: ChildProcess): Daemon {
       } catch {
         // Gone just now.
       }
+      // What it started in sessions of their own may hold them for as long as it lives.
+      for (const pipe of [stdout, stderr]) pipe.destroy();
     },
   };
 }

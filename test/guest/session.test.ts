@@ -27,7 +27,7 @@ type Form = 'first' | 'exec';
 
 function session(program: readonly string[], form: Form, kind: Kind, ...command: string[]): Running {
   const [name, ...args] = [...program, ...(form === 'exec' ? ['exec'] : []), `--session=${kind}`];
-  return new Running(name!, [...args, '--', ...command]);
+  return new Running(name, [...args, '--', ...command]);
 }
 
 function shell(program: readonly string[], form: Form, kind: Kind, script: string): Running {
@@ -210,7 +210,9 @@ for (const form of ['first', 'exec'] as const) {
       assert.ok(command.output.includes(createHash('md5').update(data).digest('hex')), command.output);
       await using deaf = shell([bottleInit], form, 'terminal', 'stty raw -echo; echo raw; sleep 300');
       await deaf.says('raw');
-      deaf.child.stdin!.end(dataFrames(data));
+      deaf.child.stdin!.on('error', () => undefined).write(dataFrames(data));
+      await sleep(300);
+      deaf.child.stdin!.destroy();
       assert.equal(await deaf.ended, form === 'exec' ? 137 : 129);
     });
 
@@ -258,7 +260,7 @@ describe('a session whose standard input ends', { timeout: 120_000 }, () => {
     test(`first process with ${kind}: a command that hears nothing is killed after the grace`, async () => {
       const mark = newMark();
       const [name, ...args] = [bottleInit, '--grace=300', `--session=${kind}`, '--', 'bash', '-c'];
-      await using command = new Running(name!, [...args, `trap "" HUP TERM; ${crowd(mark)}`]);
+      await using command = new Running(name, [...args, `trap "" HUP TERM; ${crowd(mark)}`]);
       await until(async () => (await running(mark)) === 4 || undefined);
       const before = Date.now();
       command.child.stdin!.end();

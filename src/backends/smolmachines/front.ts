@@ -1,5 +1,6 @@
 import { constants } from 'node:os';
 import type { Readable } from 'node:stream';
+import { rawTerminal } from '../../process/foreground.ts';
 import type { SessionKind } from '../init-arguments.ts';
 import { frame, framesOf, windowFrame } from './frames.ts';
 import { LettingGo } from './letting-go.ts';
@@ -67,8 +68,8 @@ export class Front implements Disposable {
 
   #openTerminal(): void {
     if (this.#isRaw) {
-      process.stdin.setRawMode(true);
-      this.#undo.push(() => process.stdin.setRawMode(false));
+      const raw = rawTerminal();
+      this.#undo.push(() => raw[Symbol.dispose]());
     }
     if (!process.stdout.isTTY) return;
     const tell = (more: number) => {

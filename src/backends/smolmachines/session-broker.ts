@@ -46,6 +46,7 @@ export class SessionBroker implements AsyncDisposable {
   #waiting: Buffer[] = [];
   #hasWindow = false;
   #isForced = false;
+  #disposing: Promise<void> | undefined;
 
   private constructor(options: SessionOptions, log: SessionLog) {
     this.#options = options;
@@ -117,6 +118,11 @@ export class SessionBroker implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#disposing ??= this.#dispose();
+    await this.#disposing;
+  }
+
+  async #dispose(): Promise<void> {
     this.#server.close();
     this.kill();
     // What such a one has not taken would hold back the program's last words, and so its end.
