@@ -1,6 +1,4 @@
-import { constants } from 'node:fs';
-import { access } from 'node:fs/promises';
-import { dockerBackend } from '../backends/docker/backend.ts';
+import { backendTraits } from '../backends/names.ts';
 import { knownBottles } from '../bottles/host.ts';
 import { initProgram } from '../bottles/init-program.ts';
 import { openPlaces } from '../bottles/places.ts';
@@ -9,10 +7,12 @@ import { CommandMissing } from '../process/errors.ts';
 import { run } from '../process/run.ts';
 import { Cache } from '../smolmachine/cache.ts';
 import { availableBytes } from '../smolmachine/space.ts';
+import { requirementOf } from '../smolvm/capabilities.ts';
 import { findSmolvm } from '../smolvm/find.ts';
 import { formatVersion } from '../smolvm/version.ts';
+import { virtualisation } from '../smolvm/virtualisation.ts';
 import { formatBytes } from '../terminal/units.ts';
-import { version } from '../version.ts';
+import { backendSaid, openBackend } from './start-backend.ts';
 import { GitMissing } from '../workspace/errors.ts';
 import { explain } from './failures.ts';
 import { bottlesPlaces } from './world-bottles.ts';
@@ -40,16 +40,17 @@ export function checkAll(world: World): Promise<Check[]> {
     state(world),
     cache(world),
     disk(world),
-    forPack(smolvm(world)),
-    forPack(virtualisation()),
+    forMachines(smolvm(world)),
+    forMachines(hypervisor(world)),
   ]);
 }
 
-/** What only `pack` needs keeps nobody from starting a bottle. */
-async function forPack(check: Promise<Check>): Promise<Check> {
+/** What only machines need keeps nobody from starting a bottle. */
+async function forMachines(check: Promise<Check>): Promise<Check> {
   const found = await check;
   if (found.status !== 'failed') return found;
-  return { ...found, status: 'warning', detail: `${found.detail.replace(/\.$/, '')}; only pack needs it` };
+  const detail = `${found.detail.replace(/\.$/, '')}; without it bottles are containers`;
+  return { ...found, status: 'warning', detail };
 }
 
 async function git(): Promise<Check> {
@@ -61,12 +62,16 @@ async function git(): Promise<Check> {
   });
 }
 
-/** Whether bottles can be made of this engine's containers, and with what. */
+/** What bottles will be made of where nobody says: machines, or containers of this engine. */
 async function bottles(world: World): Promise<Check> {
   return orFailure('bottles', async () => {
-    const [connected, init] = await Promise.all([connect(world), initProgram()]);
-    const { runtime, diskLimit } = await dockerBackend(connected, { version: version() }).check({});
-    return { name: 'bottles', status: 'ok', detail: `${runtime}, disk limit ${diskLimit}, ${init}` };
+    const init = await initProgram();
+    const { name, facts } = await openBackend(world, {
+      said: backendSaid({}, world.environment),
+      engine: () => connect(world),
+    });
+    const made = `${backendTraits[name].thing}s (${name}, ${facts.runtime}), disk limit ${facts.diskLimit}`;
+    return { name: 'bottles', status: 'ok', detail: `${made}, ${init}` };
   });
 }
 
@@ -109,39 +114,25 @@ async function smolvm(world: World): Promise<Check> {
   return orFailure('smolvm', async () => {
     const found = await findSmolvm(world.environment, { signal: world.signal });
     const detail = `${formatVersion(found.version)} (${found.path})`;
-    if (found.can('plainLayers')) return { name: 'smolvm', status: 'ok', detail };
+    if (found.can('bottles')) return { name: 'smolvm', status: 'ok', detail };
+    const slow = found.can('plainLayers')
+      ? ''
+      : ', and takes compressed layers only, so packing takes longer';
     return {
       name: 'smolvm',
       status: 'warning',
-      detail: `${detail}; takes compressed layers only, so packing takes longer`,
-      hint: 'update smolvm to 1.8.1 or newer',
+      detail: `${detail}; is too old for bottles, which are containers without it${slow}`,
+      hint: `update smolvm to ${requirementOf('bottles').needed} or newer`,
     };
   });
 }
 
-async function virtualisation(): Promise<Check> {
-  const name = 'virtualisation';
-  if (process.platform === 'darwin') return { name, status: 'ok', detail: 'Hypervisor.framework' };
-  try {
-    await access('/dev/kvm', constants.R_OK | constants.W_OK);
-    return { name, status: 'ok', detail: 'KVM (/dev/kvm)' };
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT') {
-      return {
-        name,
-        status: 'failed',
-        detail: 'no /dev/kvm',
-        hint: 'use a machine with virtualisation switched on, or claude-bottle pack --format oci',
-      };
-    }
-    return {
-      name,
-      status: 'failed',
-      detail: `/dev/kvm is there, but not for you (${code ?? 'unknown'})`,
-      hint: 'join its group and log in again: sudo usermod -aG kvm "$USER"',
-    };
-  }
+async function hypervisor(world: World): Promise<Check> {
+  return orFailure('virtualisation', async () => ({
+    name: 'virtualisation',
+    status: 'ok',
+    detail: await virtualisation(world.environment),
+  }));
 }
 
 async function cache(world: World): Promise<Check> {
