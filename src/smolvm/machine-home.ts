@@ -1,6 +1,7 @@
 import { chmod, lstat, mkdir, realpath } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import { MachineHomeUnusable } from './errors.ts';
+import { linkInstalledFiles } from './installed-files.ts';
 import { isWalkable, longestCacheRoot } from './place.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -101,6 +102,11 @@ export async function machineHome(
   if (dropsUser && !(await isWalkable(await realpath(path)))) {
     throw new MachineHomeUnusable({ path, reason: 'not-walkable' });
   }
+  await linkInstalledFiles(path, { homeDir, dataHome: env.XDG_DATA_HOME }).catch(
+    (error: NodeJS.ErrnoException) => {
+      throw new MachineHomeUnusable({ path, reason: error.code ?? 'unknown' }, { cause: error });
+    },
+  );
   return { path, env: { ...quiet, SMOLVM_DATA_DIR: path } };
 }
 
