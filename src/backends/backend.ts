@@ -11,6 +11,8 @@ export const inside = {
   variablesSocket: '/run/claude-bottle/variables.sock',
   /** bottle-init (docs/bottle-init.md), read-only. */
   init: '/run/bottle-init',
+  /** The agent's system prompt, where it has one. Everyone's to read, and root's. */
+  systemPrompt: '/etc/claude-bottle/system-prompt.md',
   workspace: '/workspace',
   /** Where the relay to the gate listens. */
   proxyPort: 3128,

@@ -1,5 +1,3 @@
-import { constants } from 'node:fs';
-import { access } from 'node:fs/promises';
 import { dockerBackend } from '../backends/docker/backend.ts';
 import { knownBottles } from '../bottles/host.ts';
 import { initProgram } from '../bottles/init-program.ts';
@@ -11,6 +9,7 @@ import { Cache } from '../smolmachine/cache.ts';
 import { availableBytes } from '../smolmachine/space.ts';
 import { findSmolvm } from '../smolvm/find.ts';
 import { formatVersion } from '../smolvm/version.ts';
+import { virtualisation } from '../smolvm/virtualisation.ts';
 import { formatBytes } from '../terminal/units.ts';
 import { version } from '../version.ts';
 import { GitMissing } from '../workspace/errors.ts';
@@ -41,7 +40,7 @@ export function checkAll(world: World): Promise<Check[]> {
     cache(world),
     disk(world),
     forPack(smolvm(world)),
-    forPack(virtualisation()),
+    forPack(hypervisor(world)),
   ]);
 }
 
@@ -119,29 +118,12 @@ async function smolvm(world: World): Promise<Check> {
   });
 }
 
-async function virtualisation(): Promise<Check> {
-  const name = 'virtualisation';
-  if (process.platform === 'darwin') return { name, status: 'ok', detail: 'Hypervisor.framework' };
-  try {
-    await access('/dev/kvm', constants.R_OK | constants.W_OK);
-    return { name, status: 'ok', detail: 'KVM (/dev/kvm)' };
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT') {
-      return {
-        name,
-        status: 'failed',
-        detail: 'no /dev/kvm',
-        hint: 'use a machine with virtualisation switched on, or claude-bottle pack --format oci',
-      };
-    }
-    return {
-      name,
-      status: 'failed',
-      detail: `/dev/kvm is there, but not for you (${code ?? 'unknown'})`,
-      hint: 'join its group and log in again: sudo usermod -aG kvm "$USER"',
-    };
-  }
+async function hypervisor(world: World): Promise<Check> {
+  return orFailure('virtualisation', async () => ({
+    name: 'virtualisation',
+    status: 'ok',
+    detail: await virtualisation(world.environment),
+  }));
 }
 
 async function cache(world: World): Promise<Check> {

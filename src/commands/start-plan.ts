@@ -4,6 +4,7 @@ import { stat } from 'node:fs/promises';
 import { availableParallelism, totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { Backend, Bottle } from '../backends/backend.ts';
+import { backendNames } from '../backends/names.ts';
 import { dockerBackend } from '../backends/docker/backend.ts';
 import { makePlan, type Plan } from '../bottles/plan.ts';
 import { newSlug } from '../bottles/slug.ts';
@@ -115,6 +116,7 @@ async function found(
     bottles: request.bottles,
     iKnow: request.iKnow,
     builtIn: templateNames,
+    backends: backendNames,
   });
   return { workspace, definitions };
 }

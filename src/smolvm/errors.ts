@@ -42,6 +42,14 @@ export class SmolvmPackFailed extends failure('SmolvmPackFailed')<{
   quote: string;
 }> {}
 
+/** No machine can be booted here: there is no such device, or it is not for this user. */
+export class VirtualisationMissing extends failure('VirtualisationMissing')<{
+  device: string;
+  problem: 'absent' | 'denied';
+  /** The system's. */
+  code: string;
+}> {}
+
 export type MachineAction = 'create' | 'start' | 'stop' | 'delete' | 'ls' | 'status' | 'data-dir' | 'exec';
 
 /**
@@ -81,6 +89,7 @@ export class MachineHomeUnusable extends failure('MachineHomeUnusable')<{
 }> {}
 
 export type SmolvmFailure =
+  | VirtualisationMissing
   | SmolvmMissing
   | SmolvmForeign
   | SmolvmBroken

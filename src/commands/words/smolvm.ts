@@ -30,6 +30,19 @@ export const smolvmWords: Words<SmolvmFailure> = {
     hint: 'update smolvm, or make a flattened OCI layout instead: claude-bottle pack --format oci',
     exitCode: missing,
   }),
+  VirtualisationMissing: ({ device, problem, code }) =>
+    problem === 'absent'
+      ? {
+          what: `there is no ${device} on this machine`,
+          why: 'Machines are booted with it.',
+          hint: 'use a machine with virtualisation switched on, or make the bottle of a container: --backend docker',
+          exitCode: missing,
+        }
+      : {
+          what: `${device} is there, but not for you (${code})`,
+          hint: 'join its group and log in again: sudo usermod -aG kvm "$USER"',
+          exitCode: missing,
+        },
   SmolvmPackFailed: ({ version, cause, quote: said }) => ({
     what: `smolvm ${version} could not pack the image: ${packCauses[cause].what}`,
     why: said,
