@@ -6,7 +6,7 @@ import { machineHome, placeOfMachines, type MachineHomePlace } from '../smolvm/m
 import { formatVersion } from '../smolvm/version.ts';
 import { hypervisorFramework, virtualisation } from '../smolvm/virtualisation.ts';
 import { formatBytes } from '../terminal/units.ts';
-import { type Check, neededBy, orFailure } from './doctor-check.ts';
+import { type Check, optional, orFailure } from './doctor-check.ts';
 import { homeOf } from './world-bottles.ts';
 import { nonEmpty, type World } from './world.ts';
 
@@ -16,11 +16,14 @@ const comfortableBytes = 5 * gib;
 /** smolvm's defaults for the disk of the layers and the one that is written to: files that grow (v1.9.3, src/data/storage.rs). */
 const diskBytes = (20 + 10) * gib;
 
+const packsAndBottles = 'only pack and bottles in microVMs need it';
+const bottles = 'only bottles in microVMs need it';
+
 /** Everything about smolvm and its machines. What is about machines alone is left out where no bottle can be one. */
 export async function checkMachines(world: World, found: Promise<Smolvm>): Promise<Check[]> {
   const [smolvm, hypervisor, machines] = await Promise.all([
-    neededBy('only pack and a bottle in a microVM', smolvmCheck(world, found)),
-    neededBy('only pack and a bottle in a microVM', hypervisorCheck(world)),
+    optional(packsAndBottles, smolvmCheck(world, found)),
+    optional(packsAndBottles, hypervisorCheck(world)),
     machinesChecks(world, found),
   ]);
   return [smolvm, hypervisor, ...machines];
@@ -86,7 +89,7 @@ function homeCheck({ environment }: World): Promise<Check> {
       hint: 'run claude-bottle as an ordinary user who may use /dev/kvm',
     };
   });
-  return neededBy('only a bottle in a microVM', check);
+  return optional(bottles, check);
 }
 
 function diskCheck({ environment }: World): Promise<Check> {
@@ -99,7 +102,7 @@ function diskCheck({ environment }: World): Promise<Check> {
     const hint = 'make room, or keep machines on another disk: CLAUDE_BOTTLE_SMOLVM_HOME=/path';
     return { name, status: 'warning', detail, hint };
   });
-  return neededBy('only a bottle in a microVM', check);
+  return optional(bottles, check);
 }
 
 /** Of the file system that the directory will be on. */
