@@ -22,13 +22,18 @@
 #include "relay.h"
 #include "remains.h"
 #include "say.h"
+#include "session.h"
 #include "terminal.h"
+#include "variables.h"
 
 enum {
   EVENTS_A_BATCH = 256,
   ENDING_POLL_MS = 10,
   /* Rounds of KILL for what the command left, before those from outside are not spared any longer. */
   KILLS_MAX = 200,
+  /* How long nobody may read what the terminal of a session said last, and the same where nobody is known to be there. */
+  DRAIN_MS = 10000,
+  DRAIN_ALONE_MS = 500,
 };
 
 /* The epoll's numbers for what is not the relays'. */
@@ -47,6 +52,8 @@ struct supervisor {
   int epoll;
   int signals;
   struct control control;
+  /* NULL: there is none. */
+  struct session *session;
   /* The process that makes the attempts; 0 when it has ended, or there was none. */
   pid_t prober;
   /* Whether the peer knows that we wait for it, and whether it said that we need not. */
@@ -147,6 +154,17 @@ static void take_start(struct supervisor *supervisor) {
   if (!told) lose_peer(supervisor, "");
 }
 
+static bool is_over(const struct supervisor *supervisor) {
+  return supervisor->session != NULL && supervisor->session->is_over;
+}
+
+static void take_session_event(struct supervisor *supervisor, const struct epoll_event *event) {
+  session_event(supervisor->session, event->data.u64, event->events);
+  if (supervisor->phase == PHASE_HELD && is_over(supervisor)) {
+    fail(STATUS_OWN_FAILURE, "not started: standard input ended", NULL);
+  }
+}
+
 static void forward(const struct supervisor *supervisor, int number) {
   /* Before its first instructions made it a group, it is there by its own number only. */
   if (kill(-supervisor->command, number) < 0 && errno == ESRCH) kill(supervisor->command, number);
@@ -209,6 +227,9 @@ static void take_turn(struct supervisor *supervisor, int limit) {
       case SIGNAL_EVENT: take_signals(supervisor); break;
       case CONTROL_EVENT: take_messages(supervisor); break;
       case START_EVENT: take_start(supervisor); break;
+      case SESSION_STDIN:
+      case SESSION_COMMAND:
+      case SESSION_STDOUT: take_session_event(supervisor, &events[i]); break;
       default: relay_event(events[i].data.u64, events[i].events);
     }
   }
@@ -256,11 +277,11 @@ static void end_others(struct supervisor *supervisor, unsigned grace) {
   kill(-1, SIGKILL);
 }
 
-/* As end_others, but spares what was started from outside. */
+/* As end_others, but spares what was started from outside. Where we are not the first process, that is all the rest. */
 static void end_remains(struct supervisor *supervisor, unsigned grace) {
   enum remains remains = signal_remains(grace == 0 ? 0 : SIGTERM);
   if (remains == REMAINS_UNKNOWN) {
-    end_others(supervisor, grace);
+    if (getpid() == 1) end_others(supervisor, grace);
     return;
   }
   if (remains == REMAINS_SIGNALLED && grace > 0) signal_remains(SIGCONT);
@@ -275,18 +296,52 @@ static void end_remains(struct supervisor *supervisor, unsigned grace) {
     reap(supervisor);
   }
   /* What multiplies faster than it can be counted. */
-  if (remains != REMAINS_NONE) kill(-1, SIGKILL);
+  if (remains != REMAINS_NONE && getpid() == 1) kill(-1, SIGKILL);
+}
+
+/* Nobody is there any more: the command is told in the ways in which it hears of that, and does not outlive the grace. */
+static void hang_up_on(struct supervisor *supervisor, unsigned grace) {
+  int64_t deadline = clock_ms() + grace;
+  forward(supervisor, SIGHUP);
+  forward(supervisor, SIGTERM);
+  forward(supervisor, SIGCONT);
+  while (supervisor->phase == PHASE_RUNS && !supervisor->hurried && clock_ms() < deadline) {
+    take_turn(supervisor, ENDING_POLL_MS);
+  }
+  while (supervisor->phase == PHASE_RUNS) {
+    forward(supervisor, SIGKILL);
+    signal_remains(SIGKILL);
+    take_turn(supervisor, ENDING_POLL_MS);
+  }
+}
+
+/* Passes on what the terminal of a session still holds, for as long as somebody reads it. */
+static void drain(struct supervisor *supervisor) {
+  struct session *session = supervisor->session;
+  int64_t limit = session->is_over ? DRAIN_ALONE_MS : DRAIN_MS;
+  end_session(session);
+  uint64_t passed = session->passed;
+  int64_t deadline = clock_ms() + limit;
+  while (session_drains(session) && !supervisor->hurried && clock_ms() < deadline) {
+    take_turn(supervisor, (int)limit);
+    if (session->passed != passed) deadline = clock_ms() + limit;
+    passed = session->passed;
+  }
 }
 
 /* Stays for the programs that were started from outside, until somebody says that it is over. */
 static void linger(struct supervisor *supervisor) {
-  if (!tell_exited(&supervisor->control, supervisor->status)) return;
+  if (!tell_exited(&supervisor->control, supervisor->status) || is_over(supervisor)) return;
   while (has_peer(supervisor) && !supervisor->dismissed) take_turn(supervisor, -1);
 }
 
-_Noreturn static void start(const struct options *options, char **environment, enum terminal terminal,
-                            const struct rlimit *files, const sigset_t *mask) {
-  take_terminal(terminal);
+_Noreturn static void start(const struct supervisor *supervisor, const struct options *options, char **environment,
+                            enum terminal terminal, const struct rlimit *files, const sigset_t *mask) {
+  if (supervisor->session != NULL) {
+    take_session(supervisor->session);
+  } else {
+    take_terminal(terminal);
+  }
   prlimit(0, RLIMIT_NOFILE, files, NULL);
   enter(options->workdir);
   sigprocmask(SIG_SETMASK, mask, NULL);
@@ -298,8 +353,8 @@ static void start_command(struct supervisor *supervisor, const struct options *o
   struct text entries = {supervisor->control.entries, supervisor->control.size};
   int ends[2] = {-1, -1};
   size_t size = 0;
+  if (supervisor->control.entries != NULL) environment = environment_with(environment, entries, &size);
   if (has_peer(supervisor)) {
-    environment = environment_with(environment, entries, &size);
     if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0 || !watch_event(supervisor, ends[0], START_EVENT)) {
       fail(STATUS_OWN_FAILURE, "cannot start a process: ", why(), NULL);
     }
@@ -308,7 +363,7 @@ static void start_command(struct supervisor *supervisor, const struct options *o
   if (supervisor->command < 0) fail(STATUS_OWN_FAILURE, "cannot start a process: ", why(), NULL);
   if (supervisor->command == 0) {
     tell_failures(ends[1]);
-    start(options, environment, terminal, files, mask);
+    start(supervisor, options, environment, terminal, files, mask);
   }
   supervisor->phase = PHASE_RUNS;
   supervisor->start = ends[0];
@@ -316,6 +371,31 @@ static void start_command(struct supervisor *supervisor, const struct options *o
   /* The command has its own copy, and nobody else is to find one here. */
   forget_entries(&supervisor->control);
   if (size > 0) munmap(environment, size);
+  if (supervisor->session != NULL) begin_session(supervisor->session, supervisor->command);
+}
+
+static void make_session(struct supervisor *supervisor, const struct options *options) {
+  static struct session session;
+  if (options->session == SESSION_NONE) return;
+  supervisor->session = &session;
+  open_session(&session, options->session, supervisor->epoll);
+}
+
+/* What is left of the command when it has ended, or nobody is there to have it. Returns the status. */
+static int finish(struct supervisor *supervisor, const struct options *options) {
+  if (supervisor->phase == PHASE_RUNS) hang_up_on(supervisor, options->grace);
+  if (supervisor->start >= 0) take_start(supervisor);
+  if (supervisor->session != NULL) drain(supervisor);
+  if (options->mode == MODE_EXEC) return supervisor->status;
+  unsigned grace = is_over(supervisor) ? 0 : options->grace;
+  bool lingers = has_peer(supervisor) && !supervisor->dismissed && !supervisor->is_unrunnable;
+  if (getpid() == 1 && !lingers) {
+    end_others(supervisor, grace);
+  } else if (getpid() == 1 || supervisor->session != NULL) {
+    end_remains(supervisor, grace);
+  }
+  if (lingers && has_peer(supervisor)) linger(supervisor);
+  return supervisor->status;
 }
 
 int supervise(const struct options *options, char **environment) {
@@ -346,15 +426,18 @@ int supervise(const struct options *options, char **environment) {
   /* Orphans come to us even where we are not the first process. */
   prctl(PR_SET_CHILD_SUBREAPER, 1L, 0L, 0L, 0L);
 
+  make_session(&supervisor, options);
+  if (options->variables != NULL) ask_variables(&supervisor.control, options->variables);
   if (has_peer(&supervisor)) hold(&supervisor, options, &watched);
-  enum terminal terminal = release_terminal();
+  enum terminal terminal = supervisor.session == NULL ? release_terminal() : TERMINAL_OWN;
+  if (supervisor.session != NULL) settle_session(supervisor.session);
+  if (is_over(&supervisor)) fail(STATUS_OWN_FAILURE, "not started: standard input ended", NULL);
   start_command(&supervisor, options, environment, terminal, &files, &mask);
-  while (supervisor.phase != PHASE_ENDED) take_turn(&supervisor, -1);
-  if (supervisor.start >= 0) take_start(&supervisor);
+  while (supervisor.phase != PHASE_ENDED && !is_over(&supervisor)) take_turn(&supervisor, -1);
   recover_terminal(terminal);
-  bool lingers = has_peer(&supervisor) && !supervisor.dismissed && !supervisor.is_unrunnable;
-  if (getpid() == 1 && lingers) end_remains(&supervisor, options->grace);
-  if (getpid() == 1 && !lingers) end_others(&supervisor, options->grace);
-  if (lingers && has_peer(&supervisor)) linger(&supervisor);
-  return supervisor.status;
+  if (options->mode == MODE_EXEC && supervisor.phase != PHASE_ENDED) {
+    kill_descendants(supervisor.command);
+    return 128 + SIGKILL;
+  }
+  return finish(&supervisor, options);
 }

@@ -6,8 +6,8 @@ export type BackendName = (typeof backendNames)[number];
 
 /** What of a bottle's limits its kind can keep, known before there is any. */
 export interface BackendTraits {
-  /** What such a bottle is, in a sentence. */
-  readonly noun: string;
+  /** What such a bottle is. */
+  readonly thing: 'container' | 'machine';
   /** `--runtime` means something to it. */
   readonly takesRuntime: boolean;
   /** It holds the bottle to a number of processes. */
@@ -22,13 +22,13 @@ const gibi = 2 ** 30;
 /** A container is held by control groups, which count in anything; smolvm takes cores, MiB and GiB (v1.9.3, src/cli/machine.rs). */
 export const backendTraits: Readonly<Record<BackendName, BackendTraits>> = {
   docker: {
-    noun: 'a container',
+    thing: 'container',
     takesRuntime: true,
     limitsPids: true,
     fit: (resources) => resources,
   },
   smolmachines: {
-    noun: 'a machine',
+    thing: 'machine',
     takesRuntime: false,
     limitsPids: false,
     fit: (resources) => ({

@@ -19,9 +19,9 @@ export async function orFailure(name: string, check: () => Promise<Check>): Prom
   }
 }
 
-/** What not everybody needs keeps nobody else from working. @param whose as "only pack needs it". */
-export async function optional(whose: string, check: Promise<Check>): Promise<Check> {
+/** What not everybody needs keeps nobody else from working. @param without what it is like, as "without it nothing is packed". */
+export async function optional(without: string, check: Promise<Check>): Promise<Check> {
   const found = await check;
   if (found.status !== 'failed') return found;
-  return { ...found, status: 'warning', detail: `${found.detail.replace(/\.$/, '')}; ${whose}` };
+  return { ...found, status: 'warning', detail: `${found.detail.replace(/\.$/, '')}; ${without}` };
 }

@@ -1,4 +1,4 @@
-import { dockerBackend } from '../backends/docker/backend.ts';
+import { backendTraits } from '../backends/names.ts';
 import { knownBottles } from '../bottles/host.ts';
 import { initProgram } from '../bottles/init-program.ts';
 import { openPlaces } from '../bottles/places.ts';
@@ -9,7 +9,7 @@ import { Cache } from '../smolmachine/cache.ts';
 import { availableBytes } from '../smolmachine/space.ts';
 import { findSmolvm } from '../smolvm/find.ts';
 import { formatBytes } from '../terminal/units.ts';
-import { version } from '../version.ts';
+import { backendSaid, openBackend } from './start-backend.ts';
 import { GitMissing } from '../workspace/errors.ts';
 import { checkBoot } from './doctor-boot.ts';
 import { type Check, orFailure } from './doctor-check.ts';
@@ -49,12 +49,16 @@ async function git(): Promise<Check> {
   });
 }
 
-/** Whether bottles can be made of this engine's containers, and with what. */
+/** What bottles will be made of where nobody says: machines, or containers of this engine. */
 async function bottles(world: World): Promise<Check> {
   return orFailure('bottles', async () => {
-    const [connected, init] = await Promise.all([connect(world), initProgram()]);
-    const { runtime, diskLimit } = await dockerBackend(connected, { version: version() }).check({});
-    return { name: 'bottles', status: 'ok', detail: `${runtime}, disk limit ${diskLimit}, ${init}` };
+    const init = await initProgram();
+    const { name, facts } = await openBackend(world, {
+      said: backendSaid({}, world.environment),
+      engine: () => connect(world),
+    });
+    const made = `${backendTraits[name].thing}s (${name}, ${facts.runtime}), disk limit ${facts.diskLimit}`;
+    return { name: 'bottles', status: 'ok', detail: `${made}, ${init}` };
   });
 }
 

@@ -16,8 +16,8 @@ const comfortableBytes = 5 * gib;
 /** smolvm's defaults for the disk of the layers and the one that is written to: files that grow (v1.9.3, src/data/storage.rs). */
 const diskBytes = (20 + 10) * gib;
 
-const packsAndBottles = 'only pack and bottles in microVMs need it';
-const bottles = 'only bottles in microVMs need it';
+const packsAndBottles = 'without it nothing is packed, and bottles are containers';
+const bottles = 'without it bottles are containers';
 
 /** Everything about smolvm and its machines. What is about machines alone is left out where no bottle can be one. */
 export async function checkMachines(world: World, found: Promise<Smolvm>): Promise<Check[]> {
@@ -54,7 +54,7 @@ function smolvmCheck({ environment }: World, found: Promise<Smolvm>): Promise<Ch
     return {
       name,
       status: 'warning',
-      detail: `${detail}: only packs, bottles need ${needed}${slower}`,
+      detail: `${detail}: only packs; bottles need ${needed}, and are containers without it${slower}`,
       hint: `update smolvm to ${needed} or newer`,
     };
   });

@@ -59,9 +59,12 @@ describe('doctor, of smolvm', () => {
     });
     const packs = await check('smolvm', '1.8.0');
     assert.equal(packs.status, 'warning');
-    assert.match(packs.detail, /: only packs, bottles need 1\.8\.1$/);
+    assert.match(packs.detail, /: only packs; bottles need 1\.8\.1, and are containers without it$/);
     assert.equal(packs.hint, 'update smolvm to 1.8.1 or newer');
-    assert.match((await check('smolvm', '1.2.0')).detail, /need 1\.8\.1; takes compressed layers only/);
+    assert.match(
+      (await check('smolvm', '1.2.0')).detail,
+      /containers without it; takes compressed layers only/,
+    );
   });
 
   test('tells where it came from', async () => {
@@ -85,7 +88,8 @@ describe('doctor, of smolvm', () => {
         ['virtualisation', 'warning'],
       ],
     );
-    for (const { detail } of checks) assert.match(detail, /; only pack and bottles in microVMs need it$/);
+    for (const { detail } of checks)
+      assert.match(detail, /; without it nothing is packed, and bottles are containers$/);
     const older = await everyCheck('1.8.0');
     assert.ok(!older.some(({ name }) => name.startsWith('machine')));
   });
@@ -128,7 +132,10 @@ describe('doctor, of where machines are', () => {
   test('tells why it cannot be used', async () => {
     const long = await check('machines', '1.9.3', { CLAUDE_BOTTLE_SMOLVM_HOME: join(top, 'x'.repeat(60)) });
     assert.equal(long.status, 'warning');
-    assert.match(long.detail, /sockets below it would be too long.* 66 are the most; only bottles/);
+    assert.match(
+      long.detail,
+      /sockets below it would be too long.* 66 are the most; without it bottles are containers/,
+    );
     assert.match(long.hint ?? '', /CLAUDE_BOTTLE_SMOLVM_HOME/);
     await mkdir(join(top, 'm'));
     await chmod(join(top, 'm'), 0o777);

@@ -77,7 +77,7 @@ export class Cage implements AsyncDisposable {
       const places = bottlePlaces(placesOf(house.env, house.home), slug);
       const record = await readRecord(places);
       assert.ok(record !== undefined);
-      const backend = await backendOf(record.backend, record.engine);
+      const backend = await backendOf(record, { places: () => places });
       return new Cage(house, slug, places, backend.bottle(slug));
     } catch (error) {
       await house[Symbol.asyncDispose]();

@@ -45,6 +45,11 @@ describe('bottle-init and its arguments', { timeout: 60_000 }, () => {
       ['--control=/s', ...Array.from({ length: 17 }, (_, i) => `--probe=p${i}=x`), '--', 'true'],
       /more than 16 probes/,
     ],
+    [['--session=window', '--', 'true'], /a session is pipes or terminal/],
+    [['--session=pipes', '--session=pipes', '--', 'true'], /given twice/],
+    [['exec', '--tied', '--session=pipes', '--', 'true'], /--tied: not with --session/],
+    [['--tied', '--session=pipes', '--', 'true'], /--tied: unknown option/],
+    [['idle', '--user=0'], /--user=0: idle takes no arguments/],
     [['probe'], /needs NAME=ATTEMPT/],
     [['probe', 'a=x', '--help'], /a probe is NAME=ATTEMPT/],
     [['probe', 'a b=x'], /plain ASCII/],
@@ -76,7 +81,9 @@ describe('bottle-init and its arguments', { timeout: 60_000 }, () => {
     const { code, stdout, stderr } = await run(built.fuzz, [seed, '300000'], { deadlineMs: 60_000 });
     assert.equal(code, 0, `fuzz ${seed}: ${stderr}`);
     const accepted =
-      /^(\d+) command lines and (\d+) accounts accepted, (\d+) attempts and (\d+) addresses\n$/.exec(stdout);
+      /^(\d+) command lines and (\d+) accounts accepted, (\d+) attempts and (\d+) addresses, (\d+) frames\n$/.exec(
+        stdout,
+      );
     assert.ok(accepted?.slice(1).every((count) => Number(count) > 1000) === true, stdout);
   });
 });

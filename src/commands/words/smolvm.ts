@@ -8,8 +8,8 @@ export const smolvmWords: Words<SmolvmFailure> = {
     what: configured ? `there is no smolvm at ${looked}` : 'there is no smolvm on this machine',
     why: configured
       ? 'CLAUDE_BOTTLE_SMOLVM names it.'
-      : 'It boots what pack makes, and pack needs it to make it.',
-    hint: 'install smolvm 1.8.1 or newer (see its documentation), or make a flattened OCI layout instead: claude-bottle pack --format oci',
+      : 'Machines are booted with it, and pack makes what they are booted from with it.',
+    hint: 'install smolvm 1.8.1 or newer (see its documentation), or do without machines: claude-bottle start --backend docker, claude-bottle pack --format oci',
     exitCode: missing,
   }),
   SmolvmForeign: ({ path, said }) => ({
@@ -27,7 +27,7 @@ export const smolvmWords: Words<SmolvmFailure> = {
   SmolvmTooOld: ({ path, found, needed, why }) => ({
     what: `smolvm ${found} is too old; ${needed} or newer is needed`,
     why: `${why}\n(${path})`,
-    hint: 'update smolvm, or make a flattened OCI layout instead: claude-bottle pack --format oci',
+    hint: 'update smolvm, or do without machines: claude-bottle start --backend docker, claude-bottle pack --format oci',
     exitCode: missing,
   }),
   VirtualisationMissing: ({ device, problem, code }) =>

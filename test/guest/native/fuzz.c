@@ -14,6 +14,7 @@
 #include "attempt.h"
 #include "control.h"
 #include "dns.h"
+#include "frames.h"
 #include "options.h"
 #include "remains.h"
 #include "report.h"
@@ -27,6 +28,7 @@ static unsigned long accepted_lines;
 static unsigned long accepted_accounts;
 static unsigned long accepted_attempts;
 static unsigned long accepted_addresses;
+static unsigned long accepted_frames;
 
 /* xorshift64* (Vigna 2014). */
 static uint64_t draw(void) {
@@ -51,7 +53,8 @@ static const char *const words[] = {
     "127.0.0.1:99999999999999999999=/a", "127.0.0.1:80", "0.0.0.0:80=/a", "127.0.0.1:80=a", "127.0.0.1:=/a", "=", "",
     "--grace", "--grace=0", "--grace=600000", "--grace=600001", "-1", "--help", "--version", "--unknown", "node:wheel",
     "0", "1000:1000", "4294967295", "2147483647", "2147483648", "0:", ":", ":0", "a:b:c", "node", "wheel", "root", "true",
-    "--control", "--control=/run/control.sock", "--control=here", "/run/control.sock", "--probe", "probe",
+    "--control", "--control=/run/control.sock", "--control=here", "/run/control.sock", "--probe", "probe", "idle",
+    "--session", "--session=pipes", "--session=terminal", "--session=both", "pipes", "--tied",
     "--probe=a=tcp:1.1.1.1:443", "--probe=b=", "--probe=c", "--probe==x", "--probe=d=udp:2606:4700::1111:53:a.b", "e=f", "g=",
 };
 
@@ -132,10 +135,13 @@ static void try_options(void) {
     accepted_lines++;
     must(options.probe_count > 0 && options.control == NULL && options.command == NULL, "a probe that is none");
     check_probes(&options);
+  } else if (options.mode == MODE_IDLE) {
+    must(argc == 2 && options.command == NULL && options.user == NULL, "an idler with something to do");
   } else if (options.mode == MODE_RUN || options.mode == MODE_EXEC) {
     accepted_lines++;
     must(options.command > argv && options.command < argv + argc, "a command outside the arguments");
     must(strcmp(options.command[-1], "--") == 0, "a command that no -- begins");
+    must(!options.tied || (options.mode == MODE_EXEC && options.session == SESSION_NONE), "two ties, or one of the first process");
     must(options.relay_count <= RELAYS_MAX && options.grace <= 600000, "a number out of bounds");
     must(options.mode == MODE_RUN || options.relay_count == 0, "a relay with exec");
     must(options.mode == MODE_RUN || (options.control == NULL && options.probe_count == 0), "a control with exec");
@@ -251,6 +257,40 @@ static void try_bytes(void) {
   free(exact);
 }
 
+/* A stream of frames, read from a buffer that is exactly as long as what has come so far. */
+static void try_frames(void) {
+  char scratch[256];
+  size_t size = 0;
+  for (size_t left = below(5); left > 0; left--) {
+    static const char *const plausible[] = {"d\0\0\0\3abc", "d\0\0\0\0", "e\0\0\0\0", "w\0\0\0\4\0\x18\0\x50", "s\0\0\0\1\x0f"};
+    static const size_t sizes[] = {8, 5, 5, 9, 6};
+    size_t which = below(5);
+    memcpy(scratch + size, plausible[which], sizes[which]);
+    size += sizes[which];
+  }
+  size = mutate(scratch, size, sizeof scratch);
+  for (size_t from = 0, have = 0; from + have <= size;) {
+    char *exact = malloc(have == 0 ? 1 : have);
+    must(exact != NULL, "no memory");
+    memcpy(exact, scratch + from, have);
+    struct frame frame;
+    enum frame_state found = read_frame((struct text){exact, have}, &frame);
+    if (found == FRAME_WHOLE) {
+      accepted_frames++;
+      must(frame.size == have && frame.payload.size + FRAME_HEADER_SIZE == have, "a frame of another size");
+      must(frame.payload.at == exact + FRAME_HEADER_SIZE, "a payload outside the frame");
+      must(frame.type != FRAME_SIGNAL || (frame.signal > 0 && frame.signal <= 64), "a signal that is none");
+      from += have;
+      have = 0;
+    } else if (found == FRAME_PARTIAL) {
+      must(frame.size > have && frame.size <= FRAME_MAX, "a frame that is never whole");
+      have = frame.size;
+    }
+    free(exact);
+    if (found == FRAME_MALFORMED) break;
+  }
+}
+
 int main(int argc, char **argv) {
   if (argc != 3) return 2;
   uint64_t seed = strtoull(argv[1], NULL, 10);
@@ -263,8 +303,9 @@ int main(int argc, char **argv) {
     try_attempt();
     try_address();
     try_bytes();
+    try_frames();
   }
-  printf("%lu command lines and %lu accounts accepted, %lu attempts and %lu addresses\n", accepted_lines,
-         accepted_accounts, accepted_attempts, accepted_addresses);
+  printf("%lu command lines and %lu accounts accepted, %lu attempts and %lu addresses, %lu frames\n", accepted_lines,
+         accepted_accounts, accepted_attempts, accepted_addresses, accepted_frames);
   return 0;
 }
