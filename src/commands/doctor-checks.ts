@@ -7,32 +7,27 @@ import { CommandMissing } from '../process/errors.ts';
 import { run } from '../process/run.ts';
 import { Cache } from '../smolmachine/cache.ts';
 import { availableBytes } from '../smolmachine/space.ts';
-import { requirementOf } from '../smolvm/capabilities.ts';
 import { findSmolvm } from '../smolvm/find.ts';
-import { formatVersion } from '../smolvm/version.ts';
-import { virtualisation } from '../smolvm/virtualisation.ts';
 import { formatBytes } from '../terminal/units.ts';
 import { backendSaid, openBackend } from './start-backend.ts';
 import { GitMissing } from '../workspace/errors.ts';
-import { explain } from './failures.ts';
+import { checkBoot } from './doctor-boot.ts';
+import { type Check, orFailure } from './doctor-check.ts';
+import { checkMachines } from './doctor-machines.ts';
 import { bottlesPlaces } from './world-bottles.ts';
 import { cachePath, engineCommand, type World } from './world.ts';
-
-/** One finding. `failed` keeps the main job from working, `warning` makes it worse. */
-export interface Check {
-  readonly name: string;
-  readonly status: 'ok' | 'warning' | 'failed';
-  readonly detail: string;
-  readonly hint?: string;
-}
 
 /** A converted agent image takes about this much, several times over while it is made. */
 const comfortableBytes = 8e9;
 const neededBytes = 2e9;
 
-/** Every check, in the order in which a start, and then a pack, would meet it. They run at once. */
-export function checkAll(world: World): Promise<Check[]> {
-  return Promise.all([
+/**
+ * Every check, in the order in which a start, and then a pack, would meet it. They run at once.
+ * @param options.boot also boots a machine, after everything else.
+ */
+export async function checkAll(world: World, options: { readonly boot: boolean }): Promise<Check[]> {
+  const smolvm = findSmolvm(world.environment, { signal: world.signal });
+  const checks = await Promise.all([
     node(),
     git(),
     engine(world),
@@ -40,17 +35,9 @@ export function checkAll(world: World): Promise<Check[]> {
     state(world),
     cache(world),
     disk(world),
-    forMachines(smolvm(world)),
-    forMachines(hypervisor(world)),
+    checkMachines(world, smolvm),
   ]);
-}
-
-/** What only machines need keeps nobody from starting a bottle. */
-async function forMachines(check: Promise<Check>): Promise<Check> {
-  const found = await check;
-  if (found.status !== 'failed') return found;
-  const detail = `${found.detail.replace(/\.$/, '')}; without it bottles are containers`;
-  return { ...found, status: 'warning', detail };
+  return [...checks.flat(), ...(options.boot ? [await checkBoot(world, smolvm)] : [])];
 }
 
 async function git(): Promise<Check> {
@@ -110,31 +97,6 @@ function connect({ environment, signal }: World): Promise<Engine> {
   return Engine.connect({ command: engineCommand(environment), signal });
 }
 
-async function smolvm(world: World): Promise<Check> {
-  return orFailure('smolvm', async () => {
-    const found = await findSmolvm(world.environment, { signal: world.signal });
-    const detail = `${formatVersion(found.version)} (${found.path})`;
-    if (found.can('bottles')) return { name: 'smolvm', status: 'ok', detail };
-    const slow = found.can('plainLayers')
-      ? ''
-      : ', and takes compressed layers only, so packing takes longer';
-    return {
-      name: 'smolvm',
-      status: 'warning',
-      detail: `${detail}; is too old for bottles, which are containers without it${slow}`,
-      hint: `update smolvm to ${requirementOf('bottles').needed} or newer`,
-    };
-  });
-}
-
-async function hypervisor(world: World): Promise<Check> {
-  return orFailure('virtualisation', async () => ({
-    name: 'virtualisation',
-    status: 'ok',
-    detail: await virtualisation(world.environment),
-  }));
-}
-
 async function cache(world: World): Promise<Check> {
   return orFailure('cache', async () => {
     const opened = await Cache.open(cachePath(world));
@@ -158,14 +120,4 @@ async function disk(world: World): Promise<Check> {
     const hint = 'make room: claude-bottle cache prune --older-than 7d';
     return { name: 'disk', status: free >= neededBytes ? 'warning' : 'failed', detail, hint };
   });
-}
-
-async function orFailure(name: string, check: () => Promise<Check>): Promise<Check> {
-  try {
-    return await check();
-  } catch (error) {
-    const { what, why, hint } = explain(error);
-    const detail = why === undefined ? what : `${what}. ${why.split('\n', 1)[0]}`;
-    return { name, status: 'failed', detail, ...(hint === undefined ? {} : { hint }) };
-  }
 }

@@ -86,6 +86,8 @@ export class MachineHomeUnusable extends failure('MachineHomeUnusable')<{
   path: string;
   reason: 'too-long' | 'relative' | 'not-yours' | 'not-a-directory' | 'not-walkable' | (string & {});
   limit?: number;
+  /** The directory on the way that others cannot walk through. */
+  barrier?: string;
 }> {}
 
 export type SmolvmFailure =

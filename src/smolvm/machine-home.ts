@@ -1,7 +1,8 @@
 import { chmod, lstat, mkdir, realpath } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import { MachineHomeUnusable } from './errors.ts';
-import { isWalkable, longestCacheRoot } from './place.ts';
+import { linkInstalledFiles } from './installed-files.ts';
+import { barrierOf, longestCacheRoot } from './place.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -98,9 +99,13 @@ export async function machineHome(
   const guard = dirname(path);
   await makeOurs(guard, uid, dropsUser ? 0o711 : 0o700);
   await makeOurs(path, uid, dropsUser ? 0o711 : 0o700);
-  if (dropsUser && !(await isWalkable(await realpath(path)))) {
-    throw new MachineHomeUnusable({ path, reason: 'not-walkable' });
-  }
+  const barrier = dropsUser ? await barrierOf(await realpath(path)) : undefined;
+  if (barrier !== undefined) throw new MachineHomeUnusable({ path, reason: 'not-walkable', barrier });
+  await linkInstalledFiles(path, { homeDir, dataHome: env.XDG_DATA_HOME }).catch(
+    (error: NodeJS.ErrnoException) => {
+      throw new MachineHomeUnusable({ path, reason: error.code ?? 'unknown' }, { cause: error });
+    },
+  );
   return { path, env: { ...quiet, SMOLVM_DATA_DIR: path } };
 }
 

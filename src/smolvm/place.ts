@@ -72,8 +72,13 @@ export async function openWorkPlace(scratch: Scratch, walkable: boolean): Promis
 
 /** Whether other users can walk to `path` and through it. */
 export async function isWalkable(path: string): Promise<boolean> {
+  return (await barrierOf(path)) === undefined;
+}
+
+/** The directory, `path` or one above it, that other users cannot walk through: the nearest; `undefined`: none is. */
+export async function barrierOf(path: string): Promise<string | undefined> {
   const info = await stat(path).catch(() => undefined);
-  if (info === undefined || (info.mode & 0o001) === 0) return false;
+  if (info === undefined || (info.mode & 0o001) === 0) return path;
   const parent = dirname(path);
-  return parent === path || isWalkable(parent);
+  return parent === path ? undefined : barrierOf(parent);
 }

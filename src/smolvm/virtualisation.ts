@@ -1,4 +1,5 @@
 import { open } from 'node:fs/promises';
+import { run } from '../process/run.ts';
 import { VirtualisationMissing } from './errors.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -21,4 +22,17 @@ export async function virtualisation(env: Environment, platform = process.platfo
     const isAbsent = ['ENOENT', 'ENOTDIR', 'ENXIO', 'ENODEV'].includes(code);
     throw new VirtualisationMissing({ device, problem: isAbsent ? 'absent' : 'denied', code });
   }
+}
+
+/**
+ * Whether this Mac's processor can do what Hypervisor.framework needs: `kern.hv_support` is 1 then (Apple,
+ * "Hypervisor": "determine hypervisor support"). Starts a program.
+ * @throws VirtualisationMissing
+ */
+export async function hypervisorFramework(env: Environment): Promise<string> {
+  const device = 'Hypervisor.framework';
+  const { stdout } = await run('sysctl', ['-n', 'kern.hv_support'], { env, deadlineMs: 10_000 });
+  const said = stdout.trim();
+  if (said === '1') return device;
+  throw new VirtualisationMissing({ device, problem: 'absent', code: `kern.hv_support: ${said}` });
 }

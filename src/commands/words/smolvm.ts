@@ -58,7 +58,7 @@ export const smolvmWords: Words<SmolvmFailure> = {
   MachineNetworked: ({ name, artifact }) => ({
     what: `the machine ${name} would have had a network of its own, past the gate; it has been removed`,
     why: `Its artifact asks for one: ${artifact}`,
-    hint: 'make the artifact anew, from the image: claude-bottle pack --rebuild',
+    hint: 'make the artifact anew, from the image: claude-bottle pack --no-cache',
     exitCode: failed,
   }),
   MachinePathRefused: ({ path }) => ({
@@ -67,11 +67,12 @@ export const smolvmWords: Words<SmolvmFailure> = {
     hint: 'mount it from, or at, another path',
     exitCode: usage,
   }),
-  MachineHomeUnusable: ({ path, reason, limit }) => ({
+  MachineHomeUnusable: ({ path, reason, limit, barrier }) => ({
     what: `smolvm's machines cannot be kept in ${path}: ${homeReasons[reason] ?? reason}`,
     ...(limit === undefined
       ? {}
       : { why: `It has ${Buffer.byteLength(path)} bytes, and ${limit} are the most.` }),
+    ...(barrier === undefined ? {} : { why: `Others cannot walk through ${barrier}.` }),
     hint: 'name a directory of yours, with a short path: CLAUDE_BOTTLE_SMOLVM_HOME=/path',
     exitCode: missing,
   }),
