@@ -13,6 +13,7 @@ const char usage[] =
     "       bottle-init probe NAME=ATTEMPT...\n"
     "       bottle-init idle\n"
     "       bottle-init unpack DIRECTORY\n"
+    "       bottle-init archive PATH\n"
     "  --user USER[:GROUP]     become this user (name or number, as in a Dockerfile's USER)\n"
     "  --keep-home             leave HOME as it is, although the user changes\n"
     "  --workdir DIRECTORY     start there\n"
@@ -236,6 +237,7 @@ bool parse_options(int argc, char **argv, struct options *options, struct compla
   if (argc > 1 && strcmp(argv[1], "probe") == 0) return parse_probes(argc, argv, options, complaint);
   if (argc > 1 && strcmp(argv[1], "idle") == 0) return parse_idle(argc, argv, options, complaint);
   if (argc > 1 && strcmp(argv[1], "unpack") == 0) return parse_path(argc, argv, MODE_UNPACK, options, complaint);
+  if (argc > 1 && strcmp(argv[1], "archive") == 0) return parse_path(argc, argv, MODE_ARCHIVE, options, complaint);
   if (argc > 1 && strcmp(argv[1], "exec") == 0) {
     options->mode = MODE_EXEC;
     at = 2;

@@ -51,6 +51,7 @@ describe('bottle-init and its arguments', { timeout: 60_000 }, () => {
     [['--tied', '--session=pipes', '--', 'true'], /--tied: unknown option/],
     [['idle', '--user=0'], /--user=0: idle takes no arguments/],
     [['unpack'], /unpack: needs one absolute path/],
+    [['archive', 'here'], /archive: needs one absolute path/],
     [['unpack', 'here'], /unpack: needs one absolute path/],
     [['unpack', '/tmp', '/tmp'], /unpack: needs one absolute path/],
     [['probe'], /needs NAME=ATTEMPT/],

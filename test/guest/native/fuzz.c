@@ -140,7 +140,7 @@ static void try_options(void) {
     check_probes(&options);
   } else if (options.mode == MODE_IDLE) {
     must(argc == 2 && options.command == NULL && options.user == NULL, "an idler with something to do");
-  } else if (options.mode == MODE_UNPACK) {
+  } else if (options.mode == MODE_UNPACK || options.mode == MODE_ARCHIVE) {
     must(argc == 3 && options.path == argv[2] && options.path[0] == '/' && options.command == NULL, "no path");
   } else if (options.mode == MODE_RUN || options.mode == MODE_EXEC) {
     accepted_lines++;
