@@ -15,6 +15,7 @@
 #include "options.h"
 #include "probe.h"
 #include "say.h"
+#include "settle.h"
 #include "supervise.h"
 #include "tie.h"
 #include "unpack.h"
@@ -64,6 +65,7 @@ int main(int argc, char **argv, char **envp) {
     case MODE_IDLE: idle(); return 0;
     case MODE_UNPACK: unpack(options.path); return 0;
     case MODE_ARCHIVE: archive(options.path); return 0;
+    case MODE_SETTLE: settle(options.user); return 0;
     case MODE_RUN: break;
   }
   return supervise(&options, envp);
