@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -129,6 +130,9 @@ int utimensat(int directory, const char *path, const struct timespec times[2], i
 }
 int futimens(int fd, const struct timespec times[2]) { return (int)CALL4(SYS_utimensat, fd, NULL, times, 0); }
 mode_t umask(mode_t mask) { return (mode_t)CALL1(SYS_umask, mask); }
+/* The numbers within a device's number (kernel, include/linux/kdev_t.h: new_encode_dev; wider in 64 bits). */
+unsigned gnu_dev_major(dev_t device) { return (unsigned)((device >> 8 & 0xfff) | (device >> 32 & 0xfffff000)); }
+unsigned gnu_dev_minor(dev_t device) { return (unsigned)((device & 0xff) | (device >> 12 & 0xffffff00)); }
 int chdir(const char *path) { return (int)CALL1(SYS_chdir, path); }
 int ioctl(int fd, unsigned long request, ...) {
   va_list rest;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "account.h"
+#include "archive.h"
 #include "command.h"
 #include "control.h"
 #include "identity.h"
@@ -14,6 +15,7 @@
 #include "options.h"
 #include "probe.h"
 #include "say.h"
+#include "settle.h"
 #include "supervise.h"
 #include "tie.h"
 #include "unpack.h"
@@ -62,6 +64,8 @@ int main(int argc, char **argv, char **envp) {
     case MODE_PROBE: return run_probes(&options, STDOUT_FILENO) ? 0 : STATUS_OWN_FAILURE;
     case MODE_IDLE: idle(); return 0;
     case MODE_UNPACK: unpack(options.path); return 0;
+    case MODE_ARCHIVE: archive(options.path); return 0;
+    case MODE_SETTLE: settle(options.user); return 0;
     case MODE_RUN: break;
   }
   return supervise(&options, envp);

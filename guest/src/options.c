@@ -12,7 +12,9 @@ const char usage[] =
     "       bottle-init exec [OPTION...] -- COMMAND [ARGUMENT...]\n"
     "       bottle-init probe NAME=ATTEMPT...\n"
     "       bottle-init idle\n"
+    "       bottle-init settle --user USER[:GROUP]\n"
     "       bottle-init unpack DIRECTORY\n"
+    "       bottle-init archive PATH\n"
     "  --user USER[:GROUP]     become this user (name or number, as in a Dockerfile's USER)\n"
     "  --keep-home             leave HOME as it is, although the user changes\n"
     "  --workdir DIRECTORY     start there\n"
@@ -222,6 +224,16 @@ static bool parse_path(int argc, char **argv, enum mode mode, struct options *op
   return true;
 }
 
+/* `settle`, which takes a user and nothing else. */
+static bool parse_settle(int argc, char **argv, struct options *options, struct complaint *complaint) {
+  static const char form[] = "--user=";
+  options->mode = MODE_SETTLE;
+  *complaint = (struct complaint){"needs --user USER[:GROUP] after it", "settle"};
+  if (argc == 4 && strcmp(argv[2], "--user") == 0) options->user = argv[3];
+  if (argc == 3 && strncmp(argv[2], form, sizeof form - 1) == 0) options->user = argv[2] + sizeof form - 1;
+  return options->user != NULL && options->user[0] != '\0';
+}
+
 /* `idle`, which takes nothing. */
 static bool parse_idle(int argc, char **argv, struct options *options, struct complaint *complaint) {
   options->mode = MODE_IDLE;
@@ -235,7 +247,9 @@ bool parse_options(int argc, char **argv, struct options *options, struct compla
   int at = 1;
   if (argc > 1 && strcmp(argv[1], "probe") == 0) return parse_probes(argc, argv, options, complaint);
   if (argc > 1 && strcmp(argv[1], "idle") == 0) return parse_idle(argc, argv, options, complaint);
+  if (argc > 1 && strcmp(argv[1], "settle") == 0) return parse_settle(argc, argv, options, complaint);
   if (argc > 1 && strcmp(argv[1], "unpack") == 0) return parse_path(argc, argv, MODE_UNPACK, options, complaint);
+  if (argc > 1 && strcmp(argv[1], "archive") == 0) return parse_path(argc, argv, MODE_ARCHIVE, options, complaint);
   if (argc > 1 && strcmp(argv[1], "exec") == 0) {
     options->mode = MODE_EXEC;
     at = 2;

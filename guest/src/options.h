@@ -8,7 +8,7 @@
 
 enum { RELAYS_MAX = 16, PROBES_MAX = 16, PROBE_NAME_MAX = 64 };
 
-enum mode { MODE_RUN, MODE_EXEC, MODE_PROBE, MODE_IDLE, MODE_UNPACK, MODE_HELP, MODE_VERSION };
+enum mode { MODE_RUN, MODE_EXEC, MODE_PROBE, MODE_IDLE, MODE_UNPACK, MODE_ARCHIVE, MODE_SETTLE, MODE_HELP, MODE_VERSION };
 
 /* Of `--session`: what the command has for its standard streams. */
 enum session_kind { SESSION_NONE, SESSION_PIPES, SESSION_TERMINAL };
@@ -51,7 +51,7 @@ struct options {
   const char *control;
   struct probe probes[PROBES_MAX];
   unsigned probe_count;
-  /* Of unpack: an absolute path. */
+  /* Of unpack and archive: an absolute path. */
   const char *path;
   /* NULL-terminated, not empty. NULL but for MODE_RUN and MODE_EXEC. */
   char **command;

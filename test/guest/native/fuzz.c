@@ -56,7 +56,7 @@ static const char *const words[] = {
     "127.0.0.1:99999999999999999999=/a", "127.0.0.1:80", "0.0.0.0:80=/a", "127.0.0.1:80=a", "127.0.0.1:=/a", "=", "",
     "--grace", "--grace=0", "--grace=600000", "--grace=600001", "-1", "--help", "--version", "--unknown", "node:wheel",
     "0", "1000:1000", "4294967295", "2147483647", "2147483648", "0:", ":", ":0", "a:b:c", "node", "wheel", "root", "true",
-    "--control", "--control=/run/control.sock", "--control=here", "/run/control.sock", "--probe", "probe", "idle", "unpack", "/", "archive",
+    "--control", "--control=/run/control.sock", "--control=here", "/run/control.sock", "--probe", "probe", "idle", "unpack", "/", "archive", "settle",
     "--session", "--session=pipes", "--session=terminal", "--session=both", "pipes", "--tied",
     "--probe=a=tcp:1.1.1.1:443", "--probe=b=", "--probe=c", "--probe==x", "--probe=d=udp:2606:4700::1111:53:a.b", "e=f", "g=",
 };
@@ -140,8 +140,10 @@ static void try_options(void) {
     check_probes(&options);
   } else if (options.mode == MODE_IDLE) {
     must(argc == 2 && options.command == NULL && options.user == NULL, "an idler with something to do");
-  } else if (options.mode == MODE_UNPACK) {
+  } else if (options.mode == MODE_UNPACK || options.mode == MODE_ARCHIVE) {
     must(argc == 3 && options.path == argv[2] && options.path[0] == '/' && options.command == NULL, "no path");
+  } else if (options.mode == MODE_SETTLE) {
+    must(argc >= 3 && options.user != NULL && options.user[0] != '\0' && options.command == NULL, "nobody to settle for");
   } else if (options.mode == MODE_RUN || options.mode == MODE_EXEC) {
     accepted_lines++;
     must(options.command > argv && options.command < argv + argc, "a command outside the arguments");
