@@ -1,16 +1,19 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { createHash } from 'node:crypto';
 import {
   copyFileSync,
   cpSync,
   existsSync,
   mkdirSync,
+  readdirSync,
+  readFileSync,
   realpathSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { double, type Ran, smolvm } from './double.ts';
 import { password, TestRegistry, username } from './registry.ts';
 
@@ -151,33 +154,32 @@ export class MachineHouse implements AsyncDisposable {
   }
 }
 
-/** What is left of machines below that directory: command lines, mounts, groups, directories. */
-export async function leftOf(house: MachineHouse): Promise<string[]> {
-  const found: string[] = [];
-  for (const entry of await readdir('/proc')) {
-    if (!/^\d+$/.test(entry)) continue;
-    const read = (name: string) => {
-      try {
-        return execFileSync('cat', [`/proc/${entry}/${name}`], {
-          encoding: 'utf8',
-          stdio: ['ignore', 'pipe', 'ignore'],
-        });
-      } catch {
-        return '';
-      }
-    };
-    if (read('cmdline').includes(house.directory)) found.push(`process ${entry}`);
-    if (read('mountinfo').includes(house.directory)) found.push(`mount of ${entry}`);
-    const group = /smolvm-double-\S+/.exec(read('cgroup'))?.[0];
-    if (group !== undefined && (await ids(house)).includes(group)) found.push(`${entry} in ${group}`);
-  }
-  for (const entry of await readdir(house.vms)) if (entry !== '_shared') found.push(entry);
-  return found;
-}
-
-async function ids(house: MachineHouse): Promise<string[]> {
-  const names = await readdir(house.vms).catch(() => []);
-  return names.map((name) => `smolvm-double-${basename(name)}`);
+/** What is left of machines below that directory: processes, mounts, control groups, directories. */
+export function leftOf(house: MachineHouse): string[] {
+  const read = (path: string) => {
+    try {
+      return readFileSync(path, 'utf8');
+    } catch {
+      return '';
+    }
+  };
+  const pids = readdirSync('/proc').filter((entry) => /^\d+$/.test(entry));
+  const home = createHash('sha256').update(house.vms).digest('hex').slice(0, 8);
+  const groups = ['', 'memory', 'pids']
+    .map((hierarchy) => join('/sys/fs/cgroup', hierarchy))
+    .filter((path) => existsSync(path))
+    .flatMap((path) => readdirSync(path))
+    .filter((name) => name.startsWith(`smolvm-double-${home}`));
+  return [
+    ...pids
+      .filter((pid) => read(`/proc/${pid}/cmdline`).includes(house.directory))
+      .map((pid) => `process ${pid}`),
+    ...pids
+      .filter((pid) => read(`/proc/${pid}/mountinfo`).includes(house.directory))
+      .map((pid) => `mount of ${pid}`),
+    ...groups,
+    ...readdirSync(house.vms).filter((name) => name !== '_shared'),
+  ];
 }
 
 /** Everything that a child says on its standard output, until it ends. */

@@ -1,13 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process';
-import {
-  appendFileSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { once } from 'node:events';
 import { dirname, join } from 'node:path';
@@ -48,7 +40,7 @@ export async function holdMachine(configPath: string, config: BootConfig): Promi
   const rootfs = mountRoot(directory, machine);
   const pidFile = join(directory, 'main.pid');
   rmSync(pidFile, { force: true });
-  const cgroups = makeCgroups(cgroupId(directory), machine.mem);
+  const cgroups = makeCgroups(directory, machine.mem);
   const [program, args] = undertaker(cgroups, pidFile);
   // Its input ends with us, however we end.
   spawn(program, args, { stdio: ['pipe', 'ignore', 'ignore'], detached: true, cwd: '/' }).unref();
@@ -130,13 +122,6 @@ function mountRoot(directory: string, machine: MachineRecord): string {
   // crun takes a machine with both hierarchies for one that it does not know, and needs neither.
   if (existsSync('/sys/fs/cgroup/unified')) execFileSync('umount', ['-l', '/sys/fs/cgroup/unified']);
   return rootfs;
-}
-
-/** Machines of several data directories may have the same name. */
-export function cgroupId(directory: string): string {
-  const path = join(directory, 'cgroup-id');
-  if (!existsSync(path)) writeFileSync(path, `${process.pid}-${Date.now().toString(36)}`);
-  return readFileSync(path, 'utf8');
 }
 
 function firstLine(connection: Socket, use: (line: string) => void): void {
