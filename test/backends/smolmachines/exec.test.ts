@@ -62,7 +62,7 @@ describe('a further program in a machine', { timeout: 300_000 }, () => {
     assert.equal(stdout, 'dev\n');
   });
 
-  test('has no rights but the user’s, and no network', async () => {
+  test('has no rights but the user’s, and root seven capabilities', async () => {
     const status = await said(made.bottle, 'cat /proc/self/status');
     assert.match(status, /^NoNewPrivs:\t1$/m);
     assert.match(status, /^CapBnd:\t0000000000000000$/m);
