@@ -20,6 +20,8 @@ interface Found {
   readonly facts: BackendFacts;
   /** Of machines. */
   readonly machine?: MachineAddress;
+  /** Directories of it that no bottle may see. */
+  readonly own: readonly string[];
   /** What it was found by, for the plan. */
   readonly signs: string;
 }
@@ -87,7 +89,7 @@ export function bottleSays({ backend, names }: BottleDefinition): Wishes['said']
 async function containers(engine: () => Promise<Engine>, runtime: string | undefined): Promise<Found> {
   const backend = dockerBackend(await engine(), { version: version() });
   const facts = await backend.check(runtime === undefined ? {} : { runtime });
-  return { backend, facts, signs: facts.runtime };
+  return { backend, facts, own: [], signs: facts.runtime };
 }
 
 async function machines(world: World): Promise<Found> {
@@ -99,7 +101,7 @@ async function machines(world: World): Promise<Found> {
   const backend = machinesBackend(here.smolvm, here.home, (slug) => bottlePlaces(places, slug));
   const facts = await backend.check({});
   const signs = `${facts.runtime} and ${here.virtualisation}`;
-  return { backend, facts, machine: here.address, signs };
+  return { backend, facts, machine: here.address, own: [here.directory], signs };
 }
 
 function wordsOf(reason: BackendReason, signs: string): string {

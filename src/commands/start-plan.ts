@@ -2,7 +2,7 @@ import { checkMounts, mountWarning } from '../bottles/mount-check.ts';
 import { withoutControls } from '../terminal/terminal.ts';
 import { stat } from 'node:fs/promises';
 import { availableParallelism, totalmem } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import type { Backend, Bottle } from '../backends/backend.ts';
 import { backendNames, backendTraits } from '../backends/names.ts';
 import type { MachineAddress } from '../backends/smolmachines/address.ts';
@@ -62,7 +62,7 @@ export async function preparePlan(request: StartRequest, world: World): Promise<
   const mounts = await checkMounts(request.choices.mounts, {
     places: bottlesPlaces(world),
     home: homeOf(world.environment),
-    own: [cachePath(world), ...(machine?.home === undefined ? [] : [dirname(machine.home)])],
+    own: [cachePath(world), ...opened.own],
     engineSocket: engine.socket,
     runtimeDirectory: world.environment['XDG_RUNTIME_DIR'],
   });

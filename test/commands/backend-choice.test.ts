@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -9,14 +9,20 @@ const double = fileURLToPath(new URL('../fakes/smolvm', import.meta.url));
 let house: House;
 /** A PATH with everything but a smolvm. */
 let path: string;
+let machinesHome: string;
 
 before(async () => {
   house = await House.build();
   path = process.env['PATH'] ?? '';
+  machinesHome = await mkdtemp('/var/tmp/cb-');
+  house.env['CLAUDE_BOTTLE_SMOLVM_HOME'] = machinesHome;
   await house.define('bottles', 'contained', '---\nbackend: docker\n---\n');
   await house.define('bottles', 'machined', '---\nbackend: smolmachines\nresources: { pids: 99 }\n---\n');
 });
-after(() => house[Symbol.asyncDispose]());
+after(async () => {
+  await house[Symbol.asyncDispose]();
+  await rm(machinesHome, { recursive: true });
+});
 
 interface PlanDocument {
   readonly backend: string;
@@ -39,6 +45,34 @@ async function planned(args: readonly string[], env: Record<string, string> = {}
   assert.equal(code, 0, stderr);
   return JSON.parse(stdout) as PlanDocument;
 }
+
+describe('a machine', () => {
+  test('is preferred where it works, and the plan says by what', async () => {
+    const plan = await planned([], machines);
+    assert.equal(plan.backend, 'smolmachines');
+    assert.equal(plan.backendReason, 'chosen because smolvm 1.9.3 and /dev/null are here');
+    assert.equal(plan.backendFacts.runtime, 'smolvm 1.9.3');
+    const oldest = await planned([], { ...machines, FAKE_SMOLVM_VERSION: '1.8.1' });
+    assert.equal(oldest.backend, 'smolmachines');
+  });
+
+  test('is shown with what it holds to, in the units that it has', async () => {
+    const { code, stderr } = await dryRun(['--backend=smolmachines', '--cpus=1.5', '--disk=1G'], machines);
+    assert.equal(code, 0, stderr);
+    assert.match(
+      stderr,
+      /made of +a machine \(smolmachines, smolvm 1\.9\.3\): 2 cpus, \S+ \S+ of memory, 1\.07 GB of disk\n +as --backend says/,
+    );
+  });
+
+  test('says that it holds to no number of processes, where somebody wants one', async () => {
+    for (const args of [['--bottle=machined'], ['--backend=smolmachines', '--pids=99']]) {
+      const { stderr } = await dryRun(args, machines);
+      assert.match(stderr, /^! the limit of 99 processes is not held: .* memory$/m);
+    }
+    assert.doesNotMatch((await dryRun(['--bottle=contained', '--pids=99'], machines)).stderr, /not held/);
+  });
+});
 
 describe('a container', () => {
   test('is what there is without a machine, and the plan says what is missing', async () => {

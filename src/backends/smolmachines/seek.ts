@@ -1,5 +1,6 @@
+import { join } from 'node:path';
 import { findSmolvm, type Smolvm } from '../../smolvm/find.ts';
-import { type MachineHome, machineHome } from '../../smolvm/machine-home.ts';
+import { type MachineHome, machineHome, placeOfMachines } from '../../smolvm/machine-home.ts';
 import { formatVersion } from '../../smolvm/version.ts';
 import { virtualisation } from '../../smolvm/virtualisation.ts';
 import { machineAddress, type MachineAddress } from './address.ts';
@@ -9,6 +10,8 @@ export interface MachinesHere {
   readonly smolvm: Smolvm;
   readonly home: MachineHome;
   readonly address: MachineAddress;
+  /** Where the machines' disks and sockets are, or will be. */
+  readonly directory: string;
   /** What machines are booted with: `/dev/kvm`. */
   readonly virtualisation: string;
 }
@@ -31,8 +34,10 @@ export async function seekMachines({ environment, home, signal }: Surroundings):
     needs: 'bottles',
     ...(signal === undefined ? {} : { signal }),
   });
-  const place = await machineHome(environment, home, process.geteuid?.() ?? 0);
+  const uid = process.geteuid?.() ?? 0;
+  const place = await machineHome(environment, home, uid);
+  const directory = place.path ?? join(placeOfMachines(environment, home, uid).cache, 'smolvm');
   const found = { path: smolvm.path, version: formatVersion(smolvm.version) };
   const address = machineAddress(found, place, environment);
-  return { smolvm, home: place, address, virtualisation: booted };
+  return { smolvm, home: place, address, directory, virtualisation: booted };
 }

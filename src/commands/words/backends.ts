@@ -38,7 +38,7 @@ export const backendWords: Words<BackendFailure> = {
     what: `bottles cannot be made of containers of this ${command} engine (${sign})`,
     why: {
       'virtual-machine':
-        'Its containers run in a virtual machine, and the one way out of a bottle is a socket of this machine, which cannot be mounted there. This is a limitation of the docker backend; the smolmachines backend, which is to come, is the way for such machines.',
+        'Its containers run in a virtual machine, and the one way out of a bottle is a socket of this machine, which cannot be mounted there. This is a limitation of the docker backend; the smolmachines backend has none of it.',
       remote:
         'Its containers run on another machine, and the one way out of a bottle is a socket of this one, which cannot be mounted there. This is a limitation of the docker backend.',
     }[place],
