@@ -1,5 +1,6 @@
+import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 
 const root = '/sys/fs/cgroup';
 const mib = 1024 * 1024;
@@ -7,10 +8,9 @@ const mib = 1024 * 1024;
 const mostProcesses = 4096;
 
 /** The control groups that stand for a VM's memory and its kernel's table of processes: one in v2, two in v1. */
-export function makeCgroups(id: string, memoryMib: number): string[] {
-  const name = `smolvm-double-${id}`;
+export function makeCgroups(directory: string, memoryMib: number): string[] {
   const isUnified = existsSync(join(root, 'cgroup.controllers'));
-  const groups = isUnified ? [join(root, name)] : [join(root, 'memory', name), join(root, 'pids', name)];
+  const groups = cgroupsOf(directory, isUnified);
   if (isUnified) writeFileSync(join(root, 'cgroup.subtree_control'), '+memory +pids');
   for (const group of groups) mkdirSync(group, { recursive: true });
   const [memory = '', pids = memory] = groups;
@@ -18,6 +18,20 @@ export function makeCgroups(id: string, memoryMib: number): string[] {
   writeFileSync(join(memory, limit), String(memoryMib * mib));
   writeFileSync(join(pids, 'pids.max'), String(mostProcesses));
   return groups;
+}
+
+/** The groups of the machine in that directory: machines of several data directories may have the same name. */
+function cgroupsOf(directory: string, isUnified: boolean): string[] {
+  const home = createHash('sha256').update(dirname(directory)).digest('hex').slice(0, 8);
+  const name = `smolvm-double-${home}-${basename(directory)}`;
+  return isUnified ? [join(root, name)] : [join(root, 'memory', name), join(root, 'pids', name)];
+}
+
+/** Whether any of them is there. */
+export function hasCgroups(directory: string): boolean {
+  return [true, false]
+    .flatMap((isUnified) => cgroupsOf(directory, isUnified))
+    .some((path) => existsSync(path));
 }
 
 /** A shell that joins the groups and becomes the program after `groups`. */

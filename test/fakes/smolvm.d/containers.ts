@@ -232,7 +232,7 @@ export class Containers {
 /** util-linux' `script` has the terminal that crun wants to be on; it has 24 lines of 80, whatever the user's has. */
 function onTerminal(crun: readonly string[]): string[] {
   const quoted = crun.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ');
-  return ['script', '-qefc', `stty rows 24 cols 80; exec ${quoted}`, '/dev/null'];
+  return ['script', '-qefE', 'never', '-c', `stty raw -echo rows 24 cols 80; exec ${quoted}`, '/dev/null'];
 }
 
 let mask: bigint | undefined;

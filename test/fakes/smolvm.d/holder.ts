@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process';
-import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { once } from 'node:events';
 import { dirname, join } from 'node:path';
@@ -10,6 +10,7 @@ import { Containers } from './containers.ts';
 import { runExec } from './exec-session.ts';
 import { readFromGuest, writeToGuest } from './guest-files.ts';
 import { writeKeepAlive } from './keep-alive.ts';
+import { Pipes } from './pipes.ts';
 import { relaySockets } from './socket-relay.ts';
 import type { MachineRecord } from './store.ts';
 
@@ -39,11 +40,12 @@ export async function holdMachine(configPath: string, config: BootConfig): Promi
   const rootfs = mountRoot(directory, machine);
   const pidFile = join(directory, 'main.pid');
   rmSync(pidFile, { force: true });
-  const cgroups = makeCgroups(cgroupId(directory), machine.mem);
+  const cgroups = makeCgroups(directory, machine.mem);
   const [program, args] = undertaker(cgroups, pidFile);
   // Its input ends with us, however we end.
   spawn(program, args, { stdio: ['pipe', 'ignore', 'ignore'], detached: true, cwd: '/' }).unref();
 
+  for (const name of readdirSync(directory)) if (name.startsWith('pipe-')) rmSync(join(directory, name));
   const keepAlive = join(directory, 'init');
   writeKeepAlive(keepAlive);
   const binds = await relaySockets(machine.sockets, join(directory, 's'));
@@ -52,21 +54,22 @@ export async function holdMachine(configPath: string, config: BootConfig): Promi
     pidFile,
   );
 
+  const pipes = new Pipes(directory);
+  await pipes.refill();
   const fail = process.env.FAKE_SMOLVM_FAIL ?? '';
   await sleep(Number(process.env.FAKE_SMOLVM_BOOT_MS ?? 0));
   if (fail === 'start-hang') return;
   const deathMs = /^die-after-ms=(\d+)$/.exec(fail)?.[1];
   if (deathMs !== undefined) setTimeout(endGroup, Number(deathMs));
 
+  const guest: Guest = { containers, pipes, machine, rootfs };
   const server = createServer({ allowHalfOpen: true }, (connection) => {
     connection.on('error', () => undefined);
     firstLine(connection, (line) => {
-      void serve(containers, machine, rootfs, connection, JSON.parse(line) as AgentRequest).catch(
-        (error: unknown) => {
-          send(connection, 'f', (error as Error).message);
-          connection.end();
-        },
-      );
+      void serve(guest, connection, JSON.parse(line) as AgentRequest).catch((error: unknown) => {
+        send(connection, 'f', (error as Error).message);
+        connection.end();
+      });
     });
   });
   server.listen(config.socket);
@@ -74,10 +77,15 @@ export async function holdMachine(configPath: string, config: BootConfig): Promi
   appendFileSync(join(directory, 'agent-console.log'), 'agent ready\n');
 }
 
+interface Guest {
+  readonly containers: Containers;
+  readonly pipes: Pipes;
+  readonly machine: MachineRecord;
+  readonly rootfs: string;
+}
+
 async function serve(
-  containers: Containers,
-  machine: MachineRecord,
-  rootfs: string,
+  { containers, pipes, machine, rootfs }: Guest,
   connection: Socket,
   request: AgentRequest,
 ): Promise<void> {
@@ -95,7 +103,7 @@ async function serve(
     case 'shutdown':
       return endGroup();
     case 'exec':
-      return runExec(containers, connection, request);
+      return runExec(containers, pipes, connection, request);
     case 'write':
       return writeToGuest(rootfs, connection, request);
     case 'read':
@@ -114,13 +122,6 @@ function mountRoot(directory: string, machine: MachineRecord): string {
   // crun takes a machine with both hierarchies for one that it does not know, and needs neither.
   if (existsSync('/sys/fs/cgroup/unified')) execFileSync('umount', ['-l', '/sys/fs/cgroup/unified']);
   return rootfs;
-}
-
-/** Machines of several data directories may have the same name. */
-export function cgroupId(directory: string): string {
-  const path = join(directory, 'cgroup-id');
-  if (!existsSync(path)) writeFileSync(path, `${process.pid}-${Date.now().toString(36)}`);
-  return readFileSync(path, 'utf8');
 }
 
 function firstLine(connection: Socket, use: (line: string) => void): void {

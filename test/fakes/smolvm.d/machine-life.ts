@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { answerOf } from './agent-protocol.ts';
+import { hasCgroups } from './cgroup.ts';
 import type { BootConfig } from './holder.ts';
 import type { Host } from './host.ts';
 import { NotPartOfDouble, type Release, SmolvmError } from './release.ts';
@@ -114,14 +115,7 @@ export async function killBootProcess(directory: string): Promise<void> {
     }
     while (isAlive(Number(pid), started.trim())) await sleep(2);
   }
-  const id = textOf(join(directory, 'cgroup-id'));
-  if (id !== '') while (hasCgroup(id)) await sleep(2);
-}
-
-function hasCgroup(id: string): boolean {
-  const root = '/sys/fs/cgroup';
-  const name = `smolvm-double-${id}`;
-  return ['', 'memory', 'pids'].some((hierarchy) => existsSync(join(root, hierarchy, name)));
+  while (hasCgroups(directory)) await sleep(2);
 }
 
 function textOf(path: string): string {

@@ -95,7 +95,7 @@ async function extract(artifact: Artifact, directory: string, squash: boolean): 
       if (wanted.delete(path)) {
         await unpackLayer(bytes.through(size), join(directory, path.replace(/\.tar$/, '')), squash);
       } else {
-        for await (const chunk of bytes.through(size)) void chunk;
+        await bytes.skip(size);
       }
       await bytes.take((512 - (size % 512)) % 512);
     }
@@ -162,6 +162,11 @@ class Bytes {
     const parts: Buffer[] = [];
     for await (const chunk of this.through(count)) parts.push(chunk);
     return Buffer.concat(parts);
+  }
+
+  async skip(count: number): Promise<void> {
+    const bytes = this.through(count);
+    while ((await bytes.next()).done !== true);
   }
 
   async *through(count: number): AsyncGenerator<Buffer> {
