@@ -1,4 +1,4 @@
-import { chmod, copyFile, mkdir, rm, stat } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { InspectedImage } from '../../engine/image.ts';
 import { readArtifact } from '../../smolmachine/artifact.ts';
@@ -145,8 +145,11 @@ async function placeInit(program: string, directory: string): Promise<void> {
   await mkdir(directory, { recursive: true });
   await chmod(directory, 0o755);
   const path = join(directory, 'bottle-init');
-  await copyFile(program, path);
-  await chmod(path, 0o755);
+  // The one there may be running, in a bottle of that name.
+  const draft = `${directory}.${process.pid}`;
+  await copyFile(program, draft);
+  await chmod(draft, 0o755);
+  await rename(draft, path);
 }
 
 /** @throws MountUnfit */

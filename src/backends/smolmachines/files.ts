@@ -78,7 +78,8 @@ async function isDirectory(of: FilesOf, path: string, signal: AbortSignal | unde
  * @throws BottlePathMissing, FilesRefused
  */
 export async function getFiles(of: FilesOf, path: string, signal?: AbortSignal): Promise<Streaming> {
-  const { command, args, env } = commandOf(of, ['archive', path], false);
+  // Without its standard input smolvm ends a program after 11 MiB (v1.9.3, src/agent/client.rs).
+  const { command, args, env } = commandOf(of, ['archive', path], true);
   const child = stream(command, args, { env, cwd: '/', ...withSignal(signal) });
   const stdout = new PassThrough();
   stdout.on('error', () => undefined);
