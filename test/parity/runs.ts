@@ -103,7 +103,7 @@ export const behavioursOfRuns: readonly Behaviour[] = [
   },
   {
     name: 'the gate lets out what a rule allows, and nothing else',
-    expected: '0: HTTP/1.1 200 OK | HTTP/1.1 403 Forbidden',
+    expected: '0: HTTP/1.1 200 OK | HTTP/1.1 403 Forbidden by claude-bottle policy',
     observe: async ({ house }) => {
       const server = createServer((_request, answer) => answer.end('hello')).listen(0, '127.0.0.1');
       await once(server, 'listening');
