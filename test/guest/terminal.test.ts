@@ -43,11 +43,17 @@ async function openSealed(init: readonly string[]) {
   };
 }
 
+/** The engine's client tells the size only once the terminal is there. */
+const sized = 'until [ "$(stty size)" = "30 100" ]; do sleep 0.1; done';
+
 describe('bottle-init and the terminal', { timeout: 240_000 }, () => {
   test('an interactive shell of another user has job control, its size, and Ctrl-C for its children only', async () => {
     await using terminal = await openSealed(['--user=www-data', '--', 'bash', '--norc']);
     await terminal.shows(/bash-5.*\$/);
-    await terminal.type('stty size; echo shell $$ $(ps -o pid=,sid=,tpgid= 2>/dev/null $$)', 'Enter');
+    await terminal.type(
+      `${sized}; stty size; echo shell $$ $(ps -o pid=,sid=,tpgid= 2>/dev/null $$)`,
+      'Enter',
+    );
     const { 0: text } = await terminal.shows(/30 100\n[^$]*/);
     assert.doesNotMatch(text, /no job control/);
     // What is typed while a shell still edits its line does not go to what it is about to start.
@@ -81,6 +87,7 @@ describe('bottle-init and the terminal', { timeout: 240_000 }, () => {
     await terminal.type('one', 'Enter');
     await terminal.shows(/one\none/);
     await terminal.type('C-z');
+    await terminal.shows(/\^Z/);
     await terminal.type('two', 'Enter');
     await terminal.shows(/two\n(.*\n)?two/);
     await terminal.type('C-c');
@@ -92,7 +99,7 @@ describe('bottle-init and the terminal', { timeout: 240_000 }, () => {
     const exec = ['docker', 'exec', '-it', container.name, '/bottle-init', 'exec', '--user=www-data', '--'];
     await using terminal = await openTerminal([...exec, 'bash', '--norc']);
     await terminal.shows(/bash-5.*\$/);
-    await terminal.type('stty size < $(tty); id -un; cat', 'Enter');
+    await terminal.type(`${sized}; stty size < $(tty); id -un; cat`, 'Enter');
     await terminal.shows(/30 100\nwww-data/);
     await terminal.type('C-c');
     await terminal.type('exit 12', 'Enter');
