@@ -12,8 +12,8 @@ import { NotPartOfDouble, type Release, SmolvmError } from './release.ts';
 import { isAlive, type MachineRecord, startTimeOf, type Store } from './store.ts';
 
 const say = (text: string) => void process.stdout.write(text);
-/** How long `ls` and `status` wait for the agent (src/agent/state_probe.rs). */
-const probeMs = 250;
+/** How long `ls` and `status` wait for the agent: 250 ms in smolvm (src/agent/state_probe.rs), longer on a busy test host. */
+const probeMs = 2_000;
 /** AGENT_READY_TIMEOUT (src/agent/manager.rs). */
 const readyMs = Number(process.env.FAKE_SMOLVM_READY_MS ?? 30_000);
 /** A workload gets this long to start (src/agent/client.rs `DETACHED_START_TIMEOUT_SECS`). */
