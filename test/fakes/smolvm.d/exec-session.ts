@@ -105,10 +105,10 @@ async function captured(
   };
   const timer = timeoutMs === null ? undefined : setTimeout(abort, timeoutMs);
   connection.resume();
-  connection.on('end', abort);
+  for (const event of ['end', 'close']) connection.on(event, abort);
   const status = await exit;
   clearTimeout(timer);
-  connection.off('end', abort);
+  for (const event of ['end', 'close']) connection.off(event, abort);
   // A process in the background may keep the streams open; smolvm waits for it, a while.
   if (!aborted.is) await Promise.race([Promise.all(streams.map(({ ended }) => ended)), sleep(5_000)]);
   const [out = Buffer.alloc(0), err = Buffer.alloc(0)] = streams.map(({ chunks }) => Buffer.concat(chunks));

@@ -12,8 +12,8 @@ import { NotPartOfDouble, type Release, SmolvmError } from './release.ts';
 import { isAlive, type MachineRecord, startTimeOf, type Store } from './store.ts';
 
 const say = (text: string) => void process.stdout.write(text);
-/** How long `ls` and `status` wait for the agent (src/agent/state_probe.rs). */
-const probeMs = 250;
+/** How long `ls` and `status` wait for the agent: 250 ms in smolvm (src/agent/state_probe.rs), longer on a busy test host. */
+const probeMs = 2_000;
 /** AGENT_READY_TIMEOUT (src/agent/manager.rs). */
 const readyMs = Number(process.env.FAKE_SMOLVM_READY_MS ?? 30_000);
 /** A workload gets this long to start (src/agent/client.rs `DETACHED_START_TIMEOUT_SECS`). */
@@ -106,16 +106,21 @@ function isFirst(directory: string): boolean {
 
 /** Kills what `agent.pid` names, if it still is this machine's, and waits until it and its containers are gone. */
 export async function killBootProcess(directory: string): Promise<void> {
-  const [pid = '', started = ''] = textOf(join(directory, 'agent.pid')).split('\n');
-  if (isAlive(Number(pid), started.trim())) {
+  const { pid, isAlive: runs } = bootProcess(directory);
+  if (runs) {
     try {
-      process.kill(-Number(pid), 'SIGKILL');
+      process.kill(-pid, 'SIGKILL');
     } catch {
       // It has just ended.
     }
-    while (isAlive(Number(pid), started.trim())) await sleep(2);
+    while (bootProcess(directory).isAlive) await sleep(2);
   }
   while (hasCgroups(directory)) await sleep(2);
+}
+
+function bootProcess(directory: string): { pid: number; isAlive: boolean } {
+  const [pid = '', started = ''] = textOf(join(directory, 'agent.pid')).split('\n');
+  return { pid: Number(pid), isAlive: isAlive(Number(pid), started.trim()) };
 }
 
 function textOf(path: string): string {
@@ -150,7 +155,9 @@ export async function deleteMachine(store: Store, name: string, force: boolean):
   const directory = store.directoryOf(name);
   const state = await stateOf(store, record);
   if (state === 'running') say(`Stopping machine '${name}'...\n`);
-  await killBootProcess(directory);
+  // A process that no record tells of, left by a killed start, stays; only start and stop look for it.
+  if (state === 'running' || state === 'unreachable') await killBootProcess(directory);
+  while (!bootProcess(directory).isAlive && hasCgroups(directory)) await sleep(2);
   if (!force) {
     process.stderr.write(`Delete machine '${name}'? [y/N] `);
     if (!/^\s*(y|yes)\s*$/i.test(await lineOfInput())) return say('Cancelled\n');
