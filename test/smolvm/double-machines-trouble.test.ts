@@ -5,7 +5,7 @@ import { chmod, mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/pr
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { machinesBelow } from '../../src/smolvm/machines.ts';
+import { machinesBelow } from '../../src/smolvm/vm-processes.ts';
 import { double } from './double.ts';
 import { leftOf, MachineHouse } from './machine-house.ts';
 
