@@ -161,8 +161,10 @@ export class StartSession implements AsyncDisposable {
   async #attach(): Promise<void> {
     const { bottle, plan } = this.#prepared;
     this.#isAttached = plan.choices.terminal;
-    const signal = AbortSignal.any([this.#world.signal, this.#over.signal]);
-    const code = await runForeground(bottle.attach('start'), { signal }).then(
+    const signal = this.#over.signal;
+    // The supervisor hears of a signal and ends the command, whose last words still have to come: a client of the engine
+    // that is signalled itself passes on a second one and loses them.
+    const code = await runForeground(bottle.attach('start'), { signal, passesSignals: false }).then(
       ({ code }) => code,
       (error: unknown) => {
         // Told to end: the bottle ends too, and tells how.

@@ -66,16 +66,19 @@ class SocketProgram implements Program {
     this.#name = name;
     // Whoever reads it hears of a failure through `done`.
     this.stdout.on('error', () => undefined);
+    // A broken pipe would end the program alone; what it started is to end with it.
+    this.stdout.once('close', () => this.#end());
     this.done = stopper(program, () => this.#end()).watch(this.#run(program));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#end();
     this.stdout.destroy();
+    this.#end();
     await this.done.catch(() => undefined);
   }
 
   #end(): void {
+    if (this.#isEnding) return;
     this.#isEnding = true;
     this.#connection?.end();
     sleep(graceMs, undefined, { ref: false }).then(
@@ -125,7 +128,19 @@ class SocketProgram implements Program {
     if (this.#isEnding) answer.connection.end();
     const frames = new Demultiplexer((bytes) => stderr.push(bytes));
     // However the connection ends, what became of the program is asked for next.
-    await pipeline(answer.connection, frames, this.stdout).catch(() => undefined);
+    await pipeline(answer.connection, frames, (source: AsyncIterable<Buffer>) => this.#pass(source)).catch(
+      () => undefined,
+    );
+    this.stdout.end();
+  }
+
+  /** Nobody reading any more is no reason to read no more: the program ends by its standard input. */
+  async #pass(source: AsyncIterable<Buffer>): Promise<void> {
+    const { stdout } = this;
+    for await (const bytes of source) {
+      // The write is over when there is room again, or nobody who reads.
+      if (!stdout.destroyed) await new Promise<void>((resolve) => stdout.write(bytes, () => resolve()));
+    }
   }
 
   async #exitCode(id: string): Promise<number> {

@@ -31,13 +31,14 @@ const calm =
  * Runs a program on our own standard streams and in our own process group, so that it has the terminal as we have it,
  * and puts the terminal back as it was, however the program ends. Meanwhile the keys' signals are the program's alone,
  * and SIGTERM and SIGHUP are passed on to it.
+ * @param options.passesSignals false: SIGTERM and SIGHUP are left to whoever else in this process listens to them.
  * @param options.signal ends the program: SIGTERM, and SIGKILL after three seconds; the call then throws its reason.
  * @returns the exit status; 128 + n when signal n ended the program.
  * @throws CommandMissing when there is no such program.
  */
 export async function runForeground(
   program: ForegroundProgram,
-  options: { readonly signal?: AbortSignal } = {},
+  options: { readonly signal?: AbortSignal; readonly passesSignals?: boolean } = {},
 ): Promise<{ readonly code: number }> {
   options.signal?.throwIfAborted();
   using _terminal = new Terminal();
@@ -49,7 +50,8 @@ export async function runForeground(
   const ignore = () => undefined;
   const pass = (signal: NodeJS.Signals) => void child.kill(signal);
   for (const signal of ofTheKeyboard) process.on(signal, ignore);
-  for (const signal of forwarded) process.on(signal, pass);
+  const passed = options.passesSignals === false ? [] : forwarded;
+  for (const signal of passed) process.on(signal, pass);
   let insist: NodeJS.Timeout | undefined;
   const stop = () => {
     child.kill('SIGTERM');
@@ -71,7 +73,7 @@ export async function runForeground(
     clearTimeout(insist);
     options.signal?.removeEventListener('abort', stop);
     for (const signal of ofTheKeyboard) process.off(signal, ignore);
-    for (const signal of forwarded) process.off(signal, pass);
+    for (const signal of passed) process.off(signal, pass);
   }
 }
 

@@ -23,6 +23,7 @@ export interface TiedChild extends AsyncDisposable {
 
 /** Between the end of the standard input and the moment we stop waiting for the program to take note. */
 export const tiedGraceMs = 5_000;
+const turnMs = 100;
 
 /**
  * A child that was started with `holdInput`, as one whose end is the end of its input.
@@ -35,25 +36,39 @@ export function tied(
 ): TiedChild {
   // A stream of its own, so that what the caller leaves unread can be let go without breaking the program's pipe.
   const stdout = child.stdout.pipe(new PassThrough());
-  const ended = stopper(options, () => {
-    child.closeInput();
-    sleep(tiedGraceMs, undefined, { ref: false }).then(
-      () => child[Symbol.asyncDispose](),
-      () => undefined,
-    );
-  });
+  let ending: Promise<void> | undefined;
+  const end = () => (ending ??= endTied(child, over));
+  const ended = stopper(options, () => void end());
   const done = ended.watch(child.done.then(judge));
+  const over = done.then(
+    () => true,
+    () => true,
+  );
   return {
     stdout,
     done,
     async [Symbol.asyncDispose]() {
-      child.closeInput();
       stdout.destroy();
-      child.stdout.resume();
-      await Promise.race([done.catch(() => undefined), sleep(tiedGraceMs, undefined, { ref: false })]);
+      await end();
       await child[Symbol.asyncDispose]();
     },
   };
+}
+
+/**
+ * Ends the input of a program that is tied to it, and waits until it is gone. Podman's conmon does not come to the end of
+ * the input as long as output keeps it busy, and a program's end is told only once its output was read: so in turns.
+ */
+async function endTied(child: StreamedChild, over: Promise<boolean>): Promise<void> {
+  child.closeInput();
+  const within = (ms: number) => Promise.race([over, sleep(ms, false, { ref: false })]);
+  for (const limit = Date.now() + tiedGraceMs; Date.now() < limit;) {
+    child.stdout.pause();
+    if (await within(turnMs)) return;
+    child.stdout.resume();
+    if (await within(turnMs)) return;
+  }
+  await child[Symbol.asyncDispose]();
 }
 
 /** Ends a program at its deadline or on its signal, and makes its end say so. */

@@ -59,9 +59,21 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   });
 }
 
+test('the command hears of a signal once, and its last words arrive', async () => {
+  await using house = await House.build();
+  const script =
+    'trap "sleep 0.5; echo bye; exit 3" TERM; trap "echo hung up" HUP; echo ready; while :; do sleep 0.1; done';
+  const child = house.spawn(['start', '--yes', `--image=${image}`, '--', 'bash', '-c', script]);
+  let out = '';
+  child.stdout?.on('data', (chunk: Buffer) => (out += chunk.toString()));
+  await said(child, /^ready$/m);
+  assert.equal(await endsBy(child, 'SIGHUP'), 130);
+  assert.equal(out, 'ready\nbye\n');
+});
+
 test('SIGINT while the bottle is being made leaves nothing', async () => {
   await using house = await House.build();
-  const child = house.spawn(['start', '--yes', `--image=${image}`, '--', 'bash', '-c', works]);
+  const child = house.spawn(['start', '--yes', `--image=${image}`, '--', 'bash', '-c', `sleep 10; ${works}`]);
   await said(child, /variables/);
   assert.equal(await endsBy(child, 'SIGINT'), 130);
   assert.equal(await branches(house), '');

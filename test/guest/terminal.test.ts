@@ -43,14 +43,16 @@ async function openSealed(init: readonly string[]) {
   };
 }
 
-describe('bottle-init and the terminal', { timeout: 60_000 }, () => {
+describe('bottle-init and the terminal', { timeout: 240_000 }, () => {
   test('an interactive shell of another user has job control, its size, and Ctrl-C for its children only', async () => {
     await using terminal = await openSealed(['--user=www-data', '--', 'bash', '--norc']);
     await terminal.shows(/bash-5.*\$/);
     await terminal.type('stty size; echo shell $$ $(ps -o pid=,sid=,tpgid= 2>/dev/null $$)', 'Enter');
     const { 0: text } = await terminal.shows(/30 100\n[^$]*/);
     assert.doesNotMatch(text, /no job control/);
-    await terminal.type('cat; echo after $?', 'Enter');
+    // What is typed while a shell still edits its line does not go to what it is about to start.
+    await terminal.type("echo be''gun; cat; echo after $?", 'Enter');
+    await terminal.shows(/^begun/m);
     await terminal.type('typed', 'Enter');
     await terminal.shows(/typed\ntyped/);
     await terminal.type('C-c');
@@ -74,7 +76,8 @@ describe('bottle-init and the terminal', { timeout: 60_000 }, () => {
   });
 
   test('Ctrl-C ends a command that does not care for it, and Ctrl-Z does not stop it for ever', async () => {
-    await using terminal = await openSealed(['--', 'cat']);
+    await using terminal = await openSealed(['--', 'sh', '-c', 'echo begun; exec cat']);
+    await terminal.shows(/^begun/m);
     await terminal.type('one', 'Enter');
     await terminal.shows(/one\none/);
     await terminal.type('C-z');
@@ -99,10 +102,12 @@ describe('bottle-init and the terminal', { timeout: 60_000 }, () => {
   test('run from a shell, it gets the terminal and gives it back', async () => {
     await using terminal = await openTerminal(['bash', '--norc']);
     await terminal.shows(/bash-5.*[#$]/);
-    await terminal.type(`${bottleInit} -- cat`, 'Enter');
+    await terminal.type(`${bottleInit} -- sh -c 'echo begun; exec cat'`, 'Enter');
+    await terminal.shows(/^begun/m);
     await terminal.type('typed', 'Enter');
     await terminal.shows(/typed\ntyped/);
     await terminal.type('C-c');
+    await terminal.shows(/\^C\s*bash-5.*[#$] *$/m);
     await terminal.type('echo back $?', 'Enter');
     await terminal.shows(/back 130/);
   });

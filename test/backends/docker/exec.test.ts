@@ -103,6 +103,18 @@ for (const way of ways) {
       assert.equal(await count('7101'), 0);
     });
 
+    test('ends inside also in the middle of a flood, with what it put in the background', async () => {
+      await assert.rejects(made.bottle.exec(['sh', '-c', 'sleep 7105 & yes'], { timeoutMs: 1500 }), {
+        name: 'DeadlineExceeded',
+      });
+      assert.equal(await count('7105'), 0);
+      for (let times = 0; times < 5; times++) {
+        await using program = made.bottle.stream(['sh', '-c', 'sleep 7106 & yes']);
+        await program.stdout[Symbol.asyncIterator]().next();
+      }
+      assert.equal(await count('7106'), 0);
+    });
+
     test('ends inside on its signal, and when it is disposed of', async () => {
       const interrupt = new AbortController();
       const ended = made.bottle.exec(['sleep', '7102'], { signal: interrupt.signal });
