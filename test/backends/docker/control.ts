@@ -13,7 +13,10 @@ export async function listenForControl(path: string): Promise<Control> {
   const server: Server = createServer((socket) => {
     sockets.add(socket);
     socket.on('error', () => undefined);
-    createInterface({ input: socket }).on('line', (line) => {
+    const lines = createInterface({ input: socket });
+    // It passes on what the socket met (readline, since Node 16).
+    lines.on('error', () => undefined);
+    lines.on('line', (line) => {
       events.push(line);
       const { event } = JSON.parse(line) as { event?: string };
       if (event === 'ready') socket.write('go 0\n');

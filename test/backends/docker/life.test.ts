@@ -51,11 +51,14 @@ for (const way of ways) {
 
     test('ends politely, and by force after the grace', async () => {
       await using polite = await stage.run({
-        command: ['sh', '-c', 'trap "exit 5" TERM; while :; do sleep 0.1; done'],
+        command: ['sh', '-c', 'trap "exit 5" TERM; echo set; while :; do sleep 0.1; done'],
       });
       await using stubborn = await stage.run({
-        command: ['sh', '-c', 'trap "" TERM; while :; do sleep 0.1; done'],
+        command: ['sh', '-c', 'trap "" TERM; echo set; while :; do sleep 0.1; done'],
       });
+      for (const { bottle } of [polite, stubborn]) {
+        while (!(await logOf(bottle)).includes('set')) await sleep(50);
+      }
       await Promise.all([polite.bottle.stop(20_000), stubborn.bottle.stop(1_000)]);
       assert.equal((await polite.bottle.status())?.exitCode, 5);
       assert.equal((await stubborn.bottle.status())?.exitCode, 137);
