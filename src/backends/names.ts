@@ -12,6 +12,8 @@ export interface BackendTraits {
   readonly takesRuntime: boolean;
   /** It holds the bottle to a number of processes. */
   readonly limitsPids: boolean;
+  /** A single file of the host can be shown to it, and not directories alone. */
+  readonly mountsFiles: boolean;
   /** What it makes of resources that it can have in whole units only: never less than was asked for. */
   fit(resources: Resources): Resources;
 }
@@ -25,12 +27,14 @@ export const backendTraits: Readonly<Record<BackendName, BackendTraits>> = {
     thing: 'container',
     takesRuntime: true,
     limitsPids: true,
+    mountsFiles: true,
     fit: (resources) => resources,
   },
   smolmachines: {
     thing: 'machine',
     takesRuntime: false,
     limitsPids: false,
+    mountsFiles: false,
     fit: (resources) => ({
       ...resources,
       cpus: Math.ceil(resources.cpus),

@@ -4,6 +4,7 @@ import { stat } from 'node:fs/promises';
 import { availableParallelism, totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { Backend, Bottle } from '../backends/backend.ts';
+import { requireDirectories } from '../backends/mounts.ts';
 import { backendNames, backendTraits } from '../backends/names.ts';
 import type { MachineAddress } from '../backends/smolmachines/address.ts';
 import { makePlan, type Plan } from '../bottles/plan.ts';
@@ -66,6 +67,8 @@ export async function preparePlan(request: StartRequest, world: World): Promise<
     engineSocket: engine.socket,
     runtimeDirectory: world.environment['XDG_RUNTIME_DIR'],
   });
+  // Before an image is built and packed for nothing.
+  if (!backendTraits[opened.name].mountsFiles) await requireDirectories(mounts);
   const plan = makePlan({
     slug: newSlug(agent.name),
     definitions,

@@ -152,6 +152,12 @@ describe('a machine that is asked for and cannot be had is an error, and no cont
       code: 2,
       says: /--runtime names a runtime for containers, and smolmachines \(--backend\) has none/,
     },
+    'with a file of this host in it': {
+      args: ['--backend=smolmachines', '--mount=/etc/hostname:ro'],
+      env: machines,
+      code: 2,
+      says: /\/etc\/hostname cannot be mounted into a machine[^]*--backend docker/,
+    },
     'by a name that no backend has': {
       args: [],
       env: { CLAUDE_BOTTLE_BACKEND: 'podman' },

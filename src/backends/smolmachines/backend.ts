@@ -1,4 +1,4 @@
-import { chmod, copyFile, mkdir, rename, rm, stat } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { InspectedImage } from '../../engine/image.ts';
 import { readArtifact } from '../../smolmachine/artifact.ts';
@@ -8,8 +8,9 @@ import type { MachineHome } from '../../smolvm/machine-home.ts';
 import { Machines } from '../../smolvm/machines.ts';
 import { formatVersion } from '../../smolvm/version.ts';
 import type { Backend, BackendFacts, Bottle, BottleSpec, FoundBottle, PrepareTools } from '../backend.ts';
-import { BottleExists, MountUnfit, RuntimeUnknown } from '../errors.ts';
+import { BottleExists, RuntimeUnknown } from '../errors.ts';
 import { bottleOf } from '../labels.ts';
+import { requireDirectories } from '../mounts.ts';
 import { writeBottleFile } from './bottle-file.ts';
 import { type BottlePlace, diskBytesBelow } from './bottle-place.ts';
 import { MachineBottle } from './bottle.ts';
@@ -65,7 +66,7 @@ class MachineBackend implements Backend {
   }
 
   async create(spec: BottleSpec, signal?: AbortSignal): Promise<Bottle> {
-    await checkMounts(spec);
+    await requireDirectories(spec.mounts);
     const { manifest } = await readArtifact(spec.image);
     const identity = identityFor(spec, manifest);
     const place = this.#place(spec.slug);
@@ -150,12 +151,4 @@ async function placeInit(program: string, directory: string): Promise<void> {
   await copyFile(program, draft);
   await chmod(draft, 0o755);
   await rename(draft, path);
-}
-
-/** @throws MountUnfit */
-async function checkMounts({ mounts }: BottleSpec): Promise<void> {
-  for (const { source } of mounts) {
-    const found = await stat(source).catch(() => undefined);
-    if (found?.isDirectory() !== true) throw new MountUnfit({ source });
-  }
 }
