@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "account.h"
+#include "hosts.h"
 #include "mount.h"
 #include "report.h"
 #include "say.h"
@@ -118,6 +119,7 @@ void settle(const char *user) {
   struct report report = {.size = 0};
   raise_file_limit();
   open_tmp_to_all();
+  name_localhost();
   load_account(user, &account);
   if (strlen(account.home) > HOME_MAX) fail(STATUS_OWN_FAILURE, "the user's home is too long a path", NULL);
   give_home(&account);

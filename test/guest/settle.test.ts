@@ -66,6 +66,20 @@ describe('settle', { timeout: 120_000 }, () => {
     assert.equal((await bottle.settle('agent')).code, 125);
   });
 
+  test('localhost has an address where the image names nobody, and what it does name stays', async () => {
+    await using bottle = await machine();
+    // The engine mounts a file of its own there.
+    await bottle.shell('umount /etc/hosts 2>/dev/null || true');
+    const after = async (prepare: string) => {
+      await bottle.shell(prepare);
+      assert.equal((await bottle.settle('agent')).code, 0);
+      return await bottle.shell('cat /etc/hosts');
+    };
+    const written = /^127\.0\.0\.1\tlocalhost\n::1\tlocalhost .*\n$/m;
+    assert.match(await after("printf '# nobody\\n \\t\\n' >/etc/hosts"), written);
+    assert.equal(await after("printf '#x\\n10.0.0.1 a\\n' >/etc/hosts"), '#x\n10.0.0.1 a\n');
+  });
+
   test('a home that is root’s becomes the user’s, with what is root’s below it', async () => {
     await using bottle = await machine();
     await bottle.shell(`
