@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod, mkdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { machinesBelow } from '../../src/smolvm/machines.ts';
+import { double } from './double.ts';
 import { leftOf, MachineHouse, outputOf } from './machine-house.ts';
 
 let house: MachineHouse;
@@ -15,6 +18,10 @@ before(async () => {
 after(() => house[Symbol.asyncDispose]());
 
 const remove = (name: string) => house.run(['machine', 'delete', '-f', '--name', name]);
+
+const pidOf = async (name: string) =>
+  (JSON.parse((await house.run(['machine', 'status', '--name', name, '--json'])).stdout) as { pid: number })
+    .pid;
 
 describe('a command in a machine', () => {
   test("ends with its own status, its signal's, or 124 after its time", async () => {
@@ -335,6 +342,55 @@ describe('trouble', () => {
     const env = { SMOLVM_DATA_DIR: deep };
     await house.create('deep', [], env);
     assert.match((await start('deep', env)).stderr, /did not become ready within 30 seconds/);
+  });
+
+  test('a start that was killed leaves a process, which stop and start end and delete does not', async () => {
+    const killed = { FAKE_SMOLVM_FAIL: 'start-137' };
+    for (const [command, processes] of [
+      ['stop', 0],
+      ['delete', 1],
+    ] as const) {
+      await house.create('orphan');
+      await start('orphan', killed);
+      assert.equal(await house.state('orphan'), 'created');
+      const args = command === 'delete' ? ['-f'] : [];
+      assert.equal((await house.run(['machine', command, '--name', 'orphan', ...args])).code, 0);
+      const orphans = await machinesBelow(house.vms);
+      assert.equal(orphans.length - 1, processes, command);
+      if (command === 'stop') await remove('orphan');
+      else for (const { pid } of orphans) if (pid !== (await pidOf('io'))) process.kill(pid, 'SIGKILL');
+    }
+    await sleep(500);
+  });
+
+  test('a create that was killed does not keep the name', async () => {
+    const child = spawn(double, ['machine', 'create', '--name', 'half', '--from', house.artifact], {
+      env: { ...process.env, ...house.env, SMOLVM_DISABLE_SHARED_EXTRACT: '1' },
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    await once(child.stdout, 'data');
+    child.kill('SIGKILL');
+    await once(child, 'close');
+    assert.doesNotMatch((await house.run(['machine', 'ls', '--json'])).stdout, /half/);
+    const again = await house.create('half');
+    assert.equal(again.code, 0, again.stderr);
+    await remove('half');
+  });
+
+  test('the host is out of reach: no mounts, devices, switches of its kernel or foreign processes', async () => {
+    const perl = (code: string) => `perl -e '${code}'`;
+    const { stdout } = await house.exec('io', [
+      'sh',
+      '-c',
+      [
+        'echo b > /proc/sysrq-trigger && echo reached',
+        'echo x > /proc/sys/kernel/hostname && echo reached',
+        perl('syscall(165, "none", "/tmp", "tmpfs", 0, 0) == 0 and print "reached mount"'),
+        perl('syscall(133, "/root/disk", 0060600, 0xfe00) == 0 and print "reached mknod"'),
+        'ls /proc | head -n 1',
+      ].join('\n'),
+    ]);
+    assert.equal(stdout, '1\n');
   });
 
   test('a machine that dies takes its commands with it', async () => {

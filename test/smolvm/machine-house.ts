@@ -48,7 +48,7 @@ function makeRootfs(directory: string): void {
       copy(library, library.replace(/^\/lib/, 'usr/lib'));
     }
   }
-  const perl = '/usr/lib/x86_64-linux-gnu/perl-base';
+  const perl = `/usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu/perl-base`;
   if (existsSync(perl)) cpSync(perl, join(directory, perl), { recursive: true });
   writeFileSync(
     join(directory, 'etc/passwd'),

@@ -106,16 +106,21 @@ function isFirst(directory: string): boolean {
 
 /** Kills what `agent.pid` names, if it still is this machine's, and waits until it and its containers are gone. */
 export async function killBootProcess(directory: string): Promise<void> {
-  const [pid = '', started = ''] = textOf(join(directory, 'agent.pid')).split('\n');
-  if (isAlive(Number(pid), started.trim())) {
+  const { pid, isAlive: runs } = bootProcess(directory);
+  if (runs) {
     try {
-      process.kill(-Number(pid), 'SIGKILL');
+      process.kill(-pid, 'SIGKILL');
     } catch {
       // It has just ended.
     }
-    while (isAlive(Number(pid), started.trim())) await sleep(2);
+    while (bootProcess(directory).isAlive) await sleep(2);
   }
   while (hasCgroups(directory)) await sleep(2);
+}
+
+function bootProcess(directory: string): { pid: number; isAlive: boolean } {
+  const [pid = '', started = ''] = textOf(join(directory, 'agent.pid')).split('\n');
+  return { pid: Number(pid), isAlive: isAlive(Number(pid), started.trim()) };
 }
 
 function textOf(path: string): string {
@@ -150,7 +155,9 @@ export async function deleteMachine(store: Store, name: string, force: boolean):
   const directory = store.directoryOf(name);
   const state = await stateOf(store, record);
   if (state === 'running') say(`Stopping machine '${name}'...\n`);
-  await killBootProcess(directory);
+  // A process that no record tells of, left by a killed start, stays; only start and stop look for it.
+  if (state === 'running' || state === 'unreachable') await killBootProcess(directory);
+  while (!bootProcess(directory).isAlive && hasCgroups(directory)) await sleep(2);
   if (!force) {
     process.stderr.write(`Delete machine '${name}'? [y/N] `);
     if (!/^\s*(y|yes)\s*$/i.test(await lineOfInput())) return say('Cancelled\n');

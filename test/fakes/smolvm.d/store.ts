@@ -104,14 +104,21 @@ export class Store {
     const claim = `${path}.${process.pid}.${randomBytes(4).toString('hex')}`;
     writeFileSync(claim, `${process.pid} ${startTimeOf(process.pid)}`);
     try {
-      linkSync(claim, path);
-      return { [Symbol.dispose]: () => rmSync(path, { force: true }) };
-    } catch {
-      if (!isHeld(path)) dropDead(path, claim);
-      return undefined;
+      const isTaken =
+        tryLink(claim, path) || (!isHeld(path) && dropDead(path, claim) && tryLink(claim, path));
+      return isTaken ? { [Symbol.dispose]: () => rmSync(path, { force: true }) } : undefined;
     } finally {
       rmSync(claim, { force: true });
     }
+  }
+}
+
+function tryLink(from: string, to: string): boolean {
+  try {
+    linkSync(from, to);
+    return true;
+  } catch {
+    return false;
   }
 }
 
@@ -125,21 +132,17 @@ function isHeld(path: string): boolean {
 }
 
 /** Takes a dead owner's lock away. Two that try: the second moves a lock that lives and puts it back. */
-function dropDead(path: string, claim: string): void {
+function dropDead(path: string, claim: string): boolean {
   const aside = `${claim}.dead`;
   try {
     renameSync(path, aside);
   } catch {
-    return;
+    return false;
   }
-  if (isHeld(aside)) {
-    try {
-      linkSync(aside, path);
-    } catch {
-      // Somebody has it by now.
-    }
-  }
+  const isAlive = isHeld(aside);
+  if (isAlive) tryLink(aside, path);
   rmSync(aside, { force: true });
+  return !isAlive;
 }
 
 function readRecord(directory: string): MachineRecord | undefined {
