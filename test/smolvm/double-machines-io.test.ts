@@ -6,7 +6,7 @@ import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { machinesBelow } from '../../src/smolvm/machines.ts';
+import { machinesBelow } from '../../src/smolvm/vm-processes.ts';
 import { double } from './double.ts';
 import { leftOf, MachineHouse, outputOf } from './machine-house.ts';
 
