@@ -108,6 +108,8 @@ describe('what smolvm is called with', { timeout: 300_000 }, () => {
   test('stop and delete of a name that is not there end with 1', async () => {
     assert.equal((await raw('machine', 'stop', '--name', 'claude-bottle-never')).code, 1);
     assert.equal((await raw('machine', 'delete', '--name', 'claude-bottle-never', '-f')).code, 1);
+    await stage.machines.stop('claude-bottle-never');
+    await stage.machines.delete('claude-bottle-never');
     const never = stage.backend.bottle('never');
     await never.stop(0);
     await never.remove();
