@@ -35,13 +35,17 @@ export function createArgv(smolvm: Smolvm, spec: MachineSpec): readonly string[]
   ];
 }
 
-/** `machine exec`, its output as it comes. A name has no short form here in any release. */
+/**
+ * `machine exec`, its output as it comes. A name has no short form here in any release. Without a directory a program
+ * would start in the image's WORKDIR, which nothing makes and `create --from` cannot change (v1.9.3, src/cli/machine.rs).
+ */
 export function execArgv(
   name: string,
   argv: readonly string[],
   options: { readonly stdin: boolean },
 ): readonly string[] {
-  return ['machine', 'exec', '--name', name, ...(options.stdin ? ['-i'] : []), '--stream', '--', ...argv];
+  const input = options.stdin ? ['-i'] : [];
+  return ['machine', 'exec', '--name', name, '--workdir', '/', ...input, '--stream', '--', ...argv];
 }
 
 function plain(path: string): string {

@@ -171,7 +171,8 @@ export class Machines {
 
   /**
    * Whether smolvm, and not the program in the machine, is what failed in an `execCommand` that ended so: both end with
-   * 1, but only smolvm says `Error:`, and only when the machine does not run (v1.9.3, src/cli/vm_common.rs).
+   * 1, but only smolvm says `Error:` (`error:` when the machine went in the middle of it), and only when the machine does
+   * not run (v1.9.3, src/cli/vm_common.rs, src/cli/machine.rs).
    * @returns the failure; `undefined` when the program ended like that by itself.
    */
   async execFailure(
@@ -179,7 +180,7 @@ export class Machines {
     result: Pick<RunResult, 'code' | 'stderr'>,
     signal?: AbortSignal,
   ): Promise<MachineFailed | undefined> {
-    if (result.code !== 1 || !/^Error: /m.test(result.stderr)) return undefined;
+    if (result.code !== 1 || !/^error: /im.test(result.stderr)) return undefined;
     if ((await this.status(name, signal))?.state === 'running') return undefined;
     const quote = quoteFailure('', result.stderr);
     const cause = machineCauseOf(quote);

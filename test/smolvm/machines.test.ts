@@ -104,11 +104,14 @@ describe('the arguments of smolvm', () => {
     const machines = Machines.open(smolvm, home);
     assert.deepEqual(machines.execCommand('x', ['sh', '-c', 'true'], { stdin: true }), {
       command: '/opt/smolvm',
-      args: ['machine', 'exec', '--name', 'x', '-i', '--stream', '--', 'sh', '-c', 'true'],
+      args: [
+        ...['machine', 'exec', '--name', 'x', '--workdir', '/', '-i', '--stream', '--'],
+        ...['sh', '-c', 'true'],
+      ],
       env: home.env,
     });
     assert.deepEqual(machines.execCommand('x', ['--help'], { stdin: false }).args, [
-      ...['machine', 'exec', '--name', 'x', '--stream', '--', '--help'],
+      ...['machine', 'exec', '--name', 'x', '--workdir', '/', '--stream', '--', '--help'],
     ]);
   });
 

@@ -1,7 +1,7 @@
 import { chmod, copyFile, mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { InspectedImage } from '../../engine/image.ts';
-import { readArtifact } from '../../smolmachine/artifact.ts';
+import { readSoundArtifact } from '../../smolmachine/artifact-verify.ts';
 import { MachineFailed } from '../../smolvm/errors.ts';
 import type { Smolvm } from '../../smolvm/find.ts';
 import type { MachineHome } from '../../smolvm/machine-home.ts';
@@ -67,7 +67,8 @@ class MachineBackend implements Backend {
 
   async create(spec: BottleSpec, signal?: AbortSignal): Promise<Bottle> {
     await requireDirectories(spec.mounts);
-    const { manifest } = await readArtifact(spec.image);
+    // smolvm would take a damaged one, and keep what it unpacked of it for later machines.
+    const { manifest } = await readSoundArtifact(spec.image, signal);
     const identity = identityFor(spec, manifest);
     const place = this.#place(spec.slug);
     await placeInit(spec.initProgram, place.initDirectory);

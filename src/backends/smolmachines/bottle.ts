@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type RunResult, stream, Tail } from '../../process/run.ts';
 import { tied } from '../../process/tied.ts';
 import { MachineFailed } from '../../smolvm/errors.ts';
+import type { MachineInfo } from '../../smolvm/machine.ts';
 import type { Machines } from '../../smolvm/machines.ts';
 import type {
   Account,
@@ -17,6 +18,7 @@ import type {
 } from '../backend.ts';
 import { BottleGone, BottleNotRunning } from '../errors.ts';
 import { execArguments, type Identity } from '../init-arguments.ts';
+import { label } from '../labels.ts';
 import { later } from '../later.ts';
 import { tiedInput } from '../tied-input.ts';
 import { askBroker, signalThroughBroker } from './ask-broker.ts';
@@ -148,7 +150,7 @@ export class MachineBottle implements Bottle {
   }
 
   async status(signal?: AbortSignal): Promise<BottleStatus | undefined> {
-    if ((await this.#machines.status(this.#name, signal)) === undefined) return undefined;
+    if ((await this.#machine(signal)) === undefined) return undefined;
     const held = await this.#standing();
     const { state, exitCode, startedAt } = held ?? (await readStanding(this.#place.directory));
     const started = startedAt === undefined ? {} : { startedAt };
@@ -165,12 +167,15 @@ export class MachineBottle implements Bottle {
   }
 
   async stop(graceMs: number): Promise<void> {
-    if (this.#held.broker === undefined) await this.#endElsewhere(graceMs);
+    if (this.#held.broker === undefined) {
+      if ((await this.#machine()) === undefined) return;
+      await this.#endElsewhere(graceMs);
+    }
     await this.#held.stop(graceMs);
   }
 
   async remove(): Promise<void> {
-    await this.#machines.delete(this.#name);
+    if ((await this.#machine()) !== undefined) await this.#machines.delete(this.#name);
     await this.#held.drop();
     await rm(this.#place.directory, { recursive: true, force: true });
     await rm(this.#place.initDirectory, { recursive: true, force: true });
@@ -192,10 +197,16 @@ export class MachineBottle implements Bottle {
     return this.#held.broker?.standing ?? (await askBroker(this.#place.sessionSocket));
   }
 
+  /** As smolvm tells; `undefined`: there is none, or one that has its name and not its label, and is somebody else's. */
+  async #machine(signal?: AbortSignal): Promise<MachineInfo | undefined> {
+    const found = await this.#machines.status(this.#name, signal);
+    return found?.labels[label.slug] === this.slug ? found : undefined;
+  }
+
   /** Makes the machine run if it does not. */
   async #raise(signal: AbortSignal | undefined): Promise<void> {
     if (this.#held.isUp) return;
-    const found = await this.#machines.status(this.#name, signal);
+    const found = await this.#machine(signal);
     if (found === undefined) throw new BottleGone({ slug: this.slug });
     if (found.state !== 'running') {
       await bootMachine(this.#machines, this.slug, signal);
@@ -225,7 +236,7 @@ export class MachineBottle implements Bottle {
     if (failed === undefined) return result;
     this.#held.isUp = false;
     if (!(failed instanceof MachineFailed) || failed.fields.cause !== 'not-running') throw failed;
-    const isThere = (await this.#machines.status(this.#name)) !== undefined;
+    const isThere = (await this.#machine()) !== undefined;
     const slug = { slug: this.slug };
     throw isThere ? new BottleNotRunning(slug, { cause: failed }) : new BottleGone(slug, { cause: failed });
   }

@@ -86,11 +86,25 @@ async function untilAnswered(
       return { code: killed, stdout: '', stderr: `no answer within ${attemptMs / 1000} s` };
     });
     if (result.code === 0 || isFromInit(result)) return result;
-    if (Date.now() > until) throw new MachineUnready({ slug, words: lastWords(result) });
+    if (Date.now() > until || (await hasEnded(machines, slug, result, signal))) {
+      throw new MachineUnready({ slug, words: lastWords(result) });
+    }
     await sleep(pauseMs, undefined, signal === undefined ? {} : { signal }).catch(() => {
       signal?.throwIfAborted();
     });
   }
+}
+
+/** Whether the machine has ended again. One that does not answer for a moment may still be booting, or busy. */
+async function hasEnded(
+  machines: Machines,
+  slug: string,
+  { code, stderr }: RunResult,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  if (code !== 1 || !/^error: /im.test(stderr)) return false;
+  const state = (await machines.status(machineName(slug), signal))?.state;
+  return state === undefined || state === 'stopped' || state === 'failed';
 }
 
 function isFromInit({ code, stderr }: RunResult): boolean {

@@ -12,7 +12,7 @@ import { imageDefaults } from '../../../src/engine/image-defaults.ts';
 import { currentOwner } from '../../../src/process/owner.ts';
 import { run } from '../../../src/process/run.ts';
 import { findSmolvm } from '../../../src/smolvm/find.ts';
-import { machineHome } from '../../../src/smolvm/machine-home.ts';
+import { type MachineHome, machineHome } from '../../../src/smolvm/machine-home.ts';
 import { Machines } from '../../../src/smolvm/machines.ts';
 import { bottleInit, build } from '../../guest/guest.ts';
 import { bench } from '../../integration/engines.ts';
@@ -33,6 +33,8 @@ export interface Stage extends AsyncDisposable {
   readonly backend: Backend;
   /** For what smolvm itself says. */
   readonly machines: Machines;
+  /** Where it keeps its machines, and what it is told of that. */
+  readonly home: MachineHome & { readonly path: string };
   /** As another process has it, which holds no session. */
   another(): Backend;
   /** Builds an image from Debian's with these lines after it, and makes machines' artifact of it. */
@@ -41,15 +43,18 @@ export interface Stage extends AsyncDisposable {
   run(change?: Partial<BottleSpec>): Promise<Made>;
 }
 
-export async function openStage(): Promise<Stage> {
+/** @param program in the place of the double. */
+export async function openStage(program = double): Promise<Stage> {
   await build();
   const place = await bench('docker');
   // Short, for the sockets below it; passable, for the machines of root.
   const root = await mkdtemp('/var/tmp/cbt-');
   await chmod(root, 0o711);
-  const env = { ...process.env, CLAUDE_BOTTLE_SMOLVM: double, CLAUDE_BOTTLE_SMOLVM_HOME: join(root, 'h') };
+  const env = { ...process.env, CLAUDE_BOTTLE_SMOLVM: program, CLAUDE_BOTTLE_SMOLVM_HOME: join(root, 'h') };
   const smolvm = await findSmolvm(env, { needs: 'bottles' });
   const home = await machineHome(env, homedir(), process.geteuid?.() ?? 0);
+  assert.ok(home.path !== undefined);
+  const path = home.path;
   const places = (slug: string) => ({ machine: join(root, slug, 'machine'), run: join(root, slug) });
   const open = () => smolmachinesBackend({ smolvm, home, version: '1.2.3-test', places });
   const backend = open();
@@ -114,6 +119,7 @@ export async function openStage(): Promise<Stage> {
     engine: place.engine,
     backend,
     machines: Machines.open(smolvm, home),
+    home: { ...home, path },
     another: open,
     async image(dockerfile) {
       const context = await place.context({});
