@@ -7,7 +7,8 @@ import { type BottlePlaces, bottlePlaces, placesOf } from '../../src/bottles/pla
 import { readRecord } from '../../src/bottles/record.ts';
 import { run, type RunOptions } from '../../src/process/run.ts';
 import { House } from '../bottles/house.ts';
-import { type Candidate, candidates, image } from './backends.ts';
+import { candidates } from './backends.ts';
+import { type Candidate, image } from './candidate.ts';
 
 /** What came of an attempt; `broken` tells of the attempt and nothing of what is around it. */
 const Outcome = z.tuple([z.enum(['stopped', 'escaped', 'broken']), z.string()]);
@@ -45,7 +46,7 @@ export class Cage implements AsyncDisposable {
   static async house(candidate: Candidate): Promise<House> {
     await candidate.prepare();
     const house = await House.build();
-    Object.assign(house.env, candidate.env);
+    await candidate.furnish(house);
     return house;
   }
 
