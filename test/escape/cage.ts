@@ -148,6 +148,7 @@ export function allStopped(
   candidate: Candidate,
   attempts: readonly Attempt[],
   cage: () => Promise<Cage>,
+  user: 'agent' | 'root' = 'agent',
 ): void {
   const harmless = attempts.filter(({ works }) => works === true);
   const caged = once(async () => (await cage()).try(attempts.map(({ code }) => code)));
@@ -160,6 +161,11 @@ export function allStopped(
   for (const [at, attempt] of attempts.entries()) {
     test(attempt.property, async (t) => {
       const [kind, detail] = (await caged())[at] ?? ['broken', 'it was not tried'];
+      const reason = user === 'root' ? candidate.facts.harmlessAsRoot[attempt.property] : undefined;
+      if (kind === 'escaped' && reason !== undefined) {
+        t.diagnostic(`tried: ${attempt.tried}; not stopped, and harmless: ${reason}`);
+        return;
+      }
       t.diagnostic(`tried: ${attempt.tried}; stopped by: ${detail}`);
       assert.equal(kind, 'stopped', `${attempt.tried}: ${detail}`);
       assert.match(detail, attempt.stopped);

@@ -45,6 +45,11 @@ export interface Facts {
    * directory is mounted read-only as one.
    */
   readonly isContainer: boolean;
+  /**
+   * Attempts, by their property, that nothing stops when the bottle's user is root, and that reach nothing of the host;
+   * why. Everything else is stopped.
+   */
+  readonly harmlessAsRoot: Readonly<Record<string, string>>;
   /** Of processes that a fork bomb comes to. */
   readonly mostProcesses: number;
   /** What the bottle's user may be told when memory ran out. */

@@ -12,6 +12,7 @@ const facts: Facts = {
   ownMounts: /^\/(etc\/(hosts|hostname|resolv\.conf)|run\/\.containerenv)$/,
   init: '/run/bottle-init',
   isContainer: true,
+  harmlessAsRoot: {},
   mostProcesses: 200,
   tellsOutOfMemory: true,
   hugeFile: 'EFBIG',

@@ -14,6 +14,7 @@ onEvery('the kernel', (candidate) => {
         candidate,
         [...own, ...kernelAttempts(candidate.facts), ...init(candidate.facts), ...rights],
         cage,
+        user,
       );
     });
   }

@@ -39,6 +39,9 @@ function smolvm(...args: string[]): Promise<string> {
 const nameOf = (slug: string) => `claude-bottle-${slug.replaceAll('--', '-_')}`;
 const Listed = z.array(z.object({ name: z.string() }));
 
+const inGuest =
+  'the directory and the sockets in it are the machine’s own, gone with it; the host’s are not in it at all, and are as they were';
+
 /** The files below, each as latin1. What the double has mounted for its guests is not seen from here. */
 async function* textsBelow(directory: string): AsyncGenerator<string> {
   for (const entry of await readdir(directory, { recursive: true, withFileTypes: true })) {
@@ -102,6 +105,18 @@ export const machines: Candidate = {
     ownMounts: /^$/,
     init: '/run/claude-bottle-init/bottle-init',
     isContainer: false,
+    harmlessAsRoot: {
+      '/proc/timer_list shows nothing': 'a machine’s kernel has timers of its own',
+      ...Object.fromEntries(
+        [
+          'a file of its own in it',
+          'another mode on the gate’s socket',
+          'another owner of the gate’s socket',
+          'another time on the gate’s socket',
+          'the directory under another name',
+        ].map((what) => [`what is mounted stays as it is: not ${what}`, inGuest]),
+      ),
+    },
     // The guest's table of processes; `--pids` is not held, and said not to be (docs/backends.md).
     mostProcesses: 4096,
     tellsOutOfMemory: false,

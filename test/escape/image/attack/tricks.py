@@ -143,6 +143,8 @@ def on_each_init(work):
         try:
             return f'{pid}: {work(pid)}'
         except OSError as error:
+            if error.errno == errno.ENOENT:  # That one has nothing of the kind.
+                continue
             if error.errno not in (errno.EPERM, errno.EACCES):
                 raise
             last = error
