@@ -13,7 +13,7 @@ export interface Outside {
 
 const noWay = /^(ENETUNREACH|EHOSTUNREACH|ECONNREFUSED|EADDRNOTAVAIL|EPERM|EACCES|TimeoutError)\b/;
 const noFamily = /^(EPERM|EACCES|EAFNOSUPPORT|EPROTONOSUPPORT|ESOCKTNOSUPPORT|EINVAL|ENODEV)\b/;
-const readOnly = /^(EROFS|EACCES|EPERM|EBUSY|ENOENT|EXDEV|ETXTBSY|EADDRINUSE)\b/;
+const readOnly = /^(EROFS|EACCES|EPERM|EBUSY|ENOENT|EXDEV|ETXTBSY|EADDRINUSE|ENOTEMPTY)\b/;
 
 export function networkAttempts(
   { port, abstractName, addresses }: Outside,
