@@ -5,6 +5,7 @@ import { type MachineAction, MachineFailed, MachineNetworked, SmolvmTooOld } fro
 import type { Smolvm } from './find.ts';
 import { createArgv, execArgv, namedArgv } from './machine-argv.ts';
 import type { MachineHome } from './machine-home.ts';
+import { removeRemains } from './machine-remains.ts';
 import { type MachineInfo, type MachineSpec, readMachine, readMachines } from './machine.ts';
 import { machineCauseOf, quoteFailure } from './output.ts';
 import { formatVersion } from './version.ts';
@@ -95,7 +96,8 @@ export class Machines {
     const marks = Object.entries(labels);
     try {
       const made = (await this.list()).find((machine) => machine.name === name);
-      const ours = marks.length > 0 && marks.every(([key, value]) => made?.labels[key] === value);
+      if (made === undefined) return await removeRemains(this.#home, name);
+      const ours = marks.length > 0 && marks.every(([key, value]) => made.labels[key] === value);
       if (ours) await this.delete(name);
     } catch {
       // What made the creation fail is what has to be told. By its labels, what is left is found again.
@@ -117,9 +119,14 @@ export class Machines {
 
   /**
    * Ends it by whatever it takes and removes it with its disks; one that is not there is no error. When this returns it
-   * is in no list any more.
+   * is in no list any more, and its directory is gone.
    */
   async delete(name: string): Promise<void> {
+    await this.#end(name);
+    await removeRemains(this.#home, name);
+  }
+
+  async #end(name: string): Promise<void> {
     await this.stop(name).catch(ifFailed);
     const args = [...namedArgv(this.#smolvm, 'delete', name), '-f'];
     const first = await this.#run('delete', args, { name }).catch(ifFailed);
