@@ -58,6 +58,7 @@ class SocketProgram implements Program {
   readonly #name: string;
   #connection: Socket | undefined;
   #isEnding = false;
+  #goOn: () => void = () => undefined;
 
   constructor(engine: Engine, socket: string, name: string, program: TiedProgram) {
     program.signal?.throwIfAborted();
@@ -67,7 +68,10 @@ class SocketProgram implements Program {
     // Whoever reads it hears of a failure through `done`.
     this.stdout.on('error', () => undefined);
     // A broken pipe would end the program alone; what it started is to end with it.
-    this.stdout.once('close', () => this.#end());
+    this.stdout.once('close', () => {
+      this.#end();
+      this.#goOn();
+    });
     this.done = stopper(program, () => this.#end()).watch(this.#run(program));
   }
 
@@ -138,8 +142,12 @@ class SocketProgram implements Program {
   async #pass(source: AsyncIterable<Buffer>): Promise<void> {
     const { stdout } = this;
     for await (const bytes of source) {
-      // The write is over when there is room again, or nobody who reads.
-      if (!stdout.destroyed) await new Promise<void>((resolve) => stdout.write(bytes, () => resolve()));
+      if (stdout.destroyed) continue;
+      // Until there is room again, or nobody who reads: what was being written then is never called back for.
+      await new Promise<void>((resolve) => {
+        this.#goOn = resolve;
+        stdout.write(bytes, () => resolve());
+      });
     }
   }
 
