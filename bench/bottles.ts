@@ -40,6 +40,8 @@ export class BottleUser implements AsyncDisposable {
       XDG_STATE_HOME: this.#state,
       XDG_RUNTIME_DIR: this.#run,
       XDG_CACHE_HOME: join(directory, 'cache'),
+      // The rivals' are containers too.
+      CLAUDE_BOTTLE_BACKEND: 'docker',
     };
   }
 

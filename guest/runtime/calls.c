@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -95,6 +96,43 @@ ssize_t getdents64(int fd, void *entries, size_t size) { return (ssize_t)CALL3(S
 int dup3(int fd, int as, int flags) { return (int)CALL3(SYS_dup3, fd, as, flags); }
 int fstat(int fd, struct stat *found) { return (int)CALL2(SYS_fstat, fd, found); }
 int fchown(int fd, uid_t uid, gid_t gid) { return (int)CALL3(SYS_fchown, fd, uid, gid); }
+int openat(int directory, const char *path, int flags, ...) {
+  va_list rest;
+  va_start(rest, flags);
+  /* Garbage where there is no mode, at which the kernel does not look then. */
+  unsigned mode = va_arg(rest, unsigned);
+  va_end(rest);
+  return (int)CALL4(SYS_openat, directory, path, flags, mode);
+}
+int fstatat(int directory, const char *restrict path, struct stat *restrict found, int flags) {
+  return (int)CALL4(SYS_newfstatat, directory, path, found, flags);
+}
+int statx(int directory, const char *restrict path, int flags, unsigned wanted, struct statx *restrict found) {
+  return (int)CALL5(SYS_statx, directory, path, flags, wanted, found);
+}
+int mkdirat(int directory, const char *path, mode_t mode) { return (int)CALL3(SYS_mkdirat, directory, path, mode); }
+int unlinkat(int directory, const char *path, int flags) { return (int)CALL3(SYS_unlinkat, directory, path, flags); }
+int symlinkat(const char *to, int directory, const char *path) {
+  return (int)CALL3(SYS_symlinkat, to, directory, path);
+}
+ssize_t readlinkat(int directory, const char *restrict path, char *restrict to, size_t size) {
+  return CALL4(SYS_readlinkat, directory, path, to, size);
+}
+int linkat(int from_directory, const char *from, int directory, const char *path, int flags) {
+  return (int)CALL5(SYS_linkat, from_directory, from, directory, path, flags);
+}
+int fchownat(int directory, const char *path, uid_t uid, gid_t gid, int flags) {
+  return (int)CALL5(SYS_fchownat, directory, path, uid, gid, flags);
+}
+int fchmod(int fd, mode_t mode) { return (int)CALL2(SYS_fchmod, fd, mode); }
+int utimensat(int directory, const char *path, const struct timespec times[2], int flags) {
+  return (int)CALL4(SYS_utimensat, directory, path, times, flags);
+}
+int futimens(int fd, const struct timespec times[2]) { return (int)CALL4(SYS_utimensat, fd, NULL, times, 0); }
+mode_t umask(mode_t mask) { return (mode_t)CALL1(SYS_umask, mask); }
+/* The numbers within a device's number (kernel, include/linux/kdev_t.h: new_encode_dev; wider in 64 bits). */
+unsigned gnu_dev_major(dev_t device) { return (unsigned)((device >> 8 & 0xfff) | (device >> 32 & 0xfffff000)); }
+unsigned gnu_dev_minor(dev_t device) { return (unsigned)((device & 0xff) | (device >> 12 & 0xffffff00)); }
 int chdir(const char *path) { return (int)CALL1(SYS_chdir, path); }
 int ioctl(int fd, unsigned long request, ...) {
   va_list rest;

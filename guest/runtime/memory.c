@@ -14,6 +14,14 @@ PLAIN_LOOP void *memcpy(void *restrict to, const void *restrict from, size_t siz
   return to;
 }
 
+/* Only ever down, over itself: the loop of memcpy does that too. */
+PLAIN_LOOP void *memmove(void *to, const void *from, size_t size) {
+  unsigned char *out = to;
+  const unsigned char *in = from;
+  for (size_t i = 0; i < size; i++) out[i] = in[i];
+  return to;
+}
+
 PLAIN_LOOP void *memset(void *to, int byte, size_t size) {
   unsigned char *out = to;
   for (size_t i = 0; i < size; i++) out[i] = (unsigned char)byte;

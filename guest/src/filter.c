@@ -15,7 +15,8 @@
 /*
  * Engines differ: Docker before 23 lets AF_VSOCK through, which no network namespace confines, so that a bottle in a
  * virtual machine could speak to the hypervisor; Podman lets every user make user namespaces, with all capabilities in
- * them. This comes on top of their filter and can only take away.
+ * them. smolvm has no filter at all, and lets everybody ask for quotas. This comes on top of an engine's filter and can
+ * only take away.
  */
 #define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
 #define ANSWER(value) BPF_STMT(BPF_RET | BPF_K, (value))
@@ -40,10 +41,10 @@
 #define NO_FLAGS(number, bits) \
   IF((uint32_t)(number), 4), FIRST, ANY_OF((bits), 1), REFUSE(EPERM), ANSWER(SECCOMP_RET_ALLOW)
 
-/* Since kernel 5.1 a call has the same number everywhere: io_uring, the newer mount calls, clone3. */
+/* Since kernel 5.1 a call has the same number everywhere: io_uring, the newer mount calls, clone3, quotactl_fd. */
 #define COMMON                                                                                                       \
   DENY(425), DENY(426), DENY(427), DENY(428), DENY(429), DENY(430), DENY(431), DENY(432), DENY(433), ABSENT(435), \
-      DENY(442), DENY(467)
+      DENY(442), DENY(443), DENY(467)
 
 /* clone3 has its flags where a filter cannot see them; C libraries then use clone. */
 static const struct sock_filter own[] = {
@@ -65,6 +66,7 @@ static const struct sock_filter own[] = {
     DENY(SYS_bpf),
     DENY(SYS_perf_event_open),
     DENY(SYS_userfaultfd),
+    DENY(SYS_quotactl),
     ONLY_FAMILIES(SYS_socket),
     NO_FLAGS(SYS_clone, NAMESPACES),
     NO_FLAGS(SYS_unshare, NAMESPACES | TIME_NAMESPACE),
@@ -79,12 +81,12 @@ static const struct sock_filter narrow[] = {
 #define NARROW AUDIT_ARCH_I386
     ABSENT(102), /* socketcall: its family lies in memory, where a filter cannot look */
     DENY(346), DENY(21), DENY(22), DENY(52), DENY(217), DENY(342), DENY(288), DENY(286), DENY(287), DENY(357),
-    DENY(336), DENY(374), ONLY_FAMILIES(359), NO_FLAGS(120, NAMESPACES), NO_FLAGS(310, NAMESPACES | TIME_NAMESPACE),
+    DENY(336), DENY(374), DENY(131), ONLY_FAMILIES(359), NO_FLAGS(120, NAMESPACES), NO_FLAGS(310, NAMESPACES | TIME_NAMESPACE),
 #define OWN AUDIT_ARCH_X86_64
 #elif defined(__aarch64__)
 #define NARROW AUDIT_ARCH_ARM
     DENY(375), DENY(21), DENY(52), DENY(218), DENY(371), DENY(311), DENY(309), DENY(310), DENY(386), DENY(364),
-    DENY(388), ONLY_FAMILIES(281), NO_FLAGS(120, NAMESPACES), NO_FLAGS(337, NAMESPACES | TIME_NAMESPACE),
+    DENY(388), DENY(131), ONLY_FAMILIES(281), NO_FLAGS(120, NAMESPACES), NO_FLAGS(337, NAMESPACES | TIME_NAMESPACE),
 #define OWN AUDIT_ARCH_AARCH64
 #endif
     ANSWER(SECCOMP_RET_ALLOW),

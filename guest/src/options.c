@@ -11,11 +11,16 @@ const char usage[] =
     "usage: bottle-init [OPTION...] -- COMMAND [ARGUMENT...]\n"
     "       bottle-init exec [OPTION...] -- COMMAND [ARGUMENT...]\n"
     "       bottle-init probe NAME=ATTEMPT...\n"
+    "       bottle-init idle\n"
+    "       bottle-init settle --user USER[:GROUP]\n"
+    "       bottle-init unpack DIRECTORY\n"
+    "       bottle-init archive PATH\n"
     "  --user USER[:GROUP]     become this user (name or number, as in a Dockerfile's USER)\n"
     "  --keep-home             leave HOME as it is, although the user changes\n"
     "  --workdir DIRECTORY     start there\n"
     "  --keep-caps LIST        keep only these capabilities (chown,kill or none)\n"
     "  --drop-caps             the same as --keep-caps none\n"
+    "  --session KIND          pipes or terminal: standard input is frames, and all ends with it\n"
     "only with exec:\n"
     "  --variables SOCKET      take variables from this Unix socket\n"
     "  --tied                  end the command, and all it started, when standard input ends\n"
@@ -164,6 +169,12 @@ static const char *read_value(const char *name, size_t size, const char *value, 
     options->limits_capabilities = true;
     return read_capabilities(value, &options->kept_capabilities) ? NULL : "no such capability";
   }
+  if (is(name, size, "--session")) {
+    if (options->session != SESSION_NONE) return "given twice";
+    if (strcmp(value, "pipes") != 0 && strcmp(value, "terminal") != 0) return "a session is pipes or terminal";
+    options->session = value[0] == 'p' ? SESSION_PIPES : SESSION_TERMINAL;
+    return NULL;
+  }
   if (is(name, size, "--relay")) return read_relay(value, options);
   if (is(name, size, "--probe")) return read_probe(value, options);
   if (is(name, size, "--control")) {
@@ -181,7 +192,7 @@ static const char *read_value(const char *name, size_t size, const char *value, 
 }
 
 static bool takes_value(const char *name, size_t size, enum mode mode) {
-  static const char *const both[] = {"--user", "--workdir", "--keep-caps"};
+  static const char *const both[] = {"--user", "--workdir", "--keep-caps", "--session"};
   for (size_t i = 0; i < sizeof both / sizeof both[0]; i++) {
     if (is(name, size, both[i])) return true;
   }
@@ -204,10 +215,41 @@ static bool parse_probes(int argc, char **argv, struct options *options, struct 
   return argc > 2;
 }
 
+/* A mode that takes one absolute path and nothing else. */
+static bool parse_path(int argc, char **argv, enum mode mode, struct options *options, struct complaint *complaint) {
+  options->mode = mode;
+  *complaint = (struct complaint){"needs one absolute path after it", argv[1]};
+  if (argc != 3 || argv[2][0] != '/') return false;
+  options->path = argv[2];
+  return true;
+}
+
+/* `settle`, which takes a user and nothing else. */
+static bool parse_settle(int argc, char **argv, struct options *options, struct complaint *complaint) {
+  static const char form[] = "--user=";
+  options->mode = MODE_SETTLE;
+  *complaint = (struct complaint){"needs --user USER[:GROUP] after it", "settle"};
+  if (argc == 4 && strcmp(argv[2], "--user") == 0) options->user = argv[3];
+  if (argc == 3 && strncmp(argv[2], form, sizeof form - 1) == 0) options->user = argv[2] + sizeof form - 1;
+  return options->user != NULL && options->user[0] != '\0';
+}
+
+/* `idle`, which takes nothing. */
+static bool parse_idle(int argc, char **argv, struct options *options, struct complaint *complaint) {
+  options->mode = MODE_IDLE;
+  if (argc == 2) return true;
+  *complaint = (struct complaint){"idle takes no arguments", argv[2]};
+  return false;
+}
+
 bool parse_options(int argc, char **argv, struct options *options, struct complaint *complaint) {
   *options = (struct options){.mode = MODE_RUN, .grace = 1000};
   int at = 1;
   if (argc > 1 && strcmp(argv[1], "probe") == 0) return parse_probes(argc, argv, options, complaint);
+  if (argc > 1 && strcmp(argv[1], "idle") == 0) return parse_idle(argc, argv, options, complaint);
+  if (argc > 1 && strcmp(argv[1], "settle") == 0) return parse_settle(argc, argv, options, complaint);
+  if (argc > 1 && strcmp(argv[1], "unpack") == 0) return parse_path(argc, argv, MODE_UNPACK, options, complaint);
+  if (argc > 1 && strcmp(argv[1], "archive") == 0) return parse_path(argc, argv, MODE_ARCHIVE, options, complaint);
   if (argc > 1 && strcmp(argv[1], "exec") == 0) {
     options->mode = MODE_EXEC;
     at = 2;
@@ -236,6 +278,9 @@ bool parse_options(int argc, char **argv, struct options *options, struct compla
   complaint->about = "--probe";
   complaint->what = "needs --control";
   if (options->probe_count > 0 && options->control == NULL) return false;
+  complaint->about = "--tied";
+  complaint->what = "not with --session, which ends in the same way";
+  if (options->tied && options->session != SESSION_NONE) return false;
   complaint->about = "--";
   complaint->what = "needs a command after it";
   if (at + 1 >= argc) return false;

@@ -8,7 +8,10 @@
 
 enum { RELAYS_MAX = 16, PROBES_MAX = 16, PROBE_NAME_MAX = 64 };
 
-enum mode { MODE_RUN, MODE_EXEC, MODE_PROBE, MODE_HELP, MODE_VERSION };
+enum mode { MODE_RUN, MODE_EXEC, MODE_PROBE, MODE_IDLE, MODE_UNPACK, MODE_ARCHIVE, MODE_SETTLE, MODE_HELP, MODE_VERSION };
+
+/* Of `--session`: what the command has for its standard streams. */
+enum session_kind { SESSION_NONE, SESSION_PIPES, SESSION_TERMINAL };
 
 /* One `--relay`: where to listen, always on loopback, and the socket that answers. */
 struct relay_address {
@@ -31,6 +34,8 @@ struct options {
   bool keeps_home;
   /* Of exec: everything ends with the standard input. */
   bool tied;
+  /* Standard input is frames. Not with `tied`. */
+  enum session_kind session;
   /* A socket that tells variables; NULL: none. */
   const char *variables;
   /* NULL: stay where we are. */
@@ -46,7 +51,9 @@ struct options {
   const char *control;
   struct probe probes[PROBES_MAX];
   unsigned probe_count;
-  /* NULL-terminated, not empty. NULL for MODE_PROBE. */
+  /* Of unpack and archive: an absolute path. */
+  const char *path;
+  /* NULL-terminated, not empty. NULL but for MODE_RUN and MODE_EXEC. */
   char **command;
 };
 

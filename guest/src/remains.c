@@ -2,15 +2,17 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "number.h"
 #include "text.h"
 
-enum { PROCESSES_MAX = 32768, STAT_READ_MAX = 512 };
+enum { PROCESSES_MAX = 32768, STAT_READ_MAX = 512, RETRY_MS = 5 };
 
 struct process {
   pid_t pid;
@@ -61,9 +63,22 @@ static void insert(struct process process) {
   seen.list[at] = process;
 }
 
+/* Whether /proc is one, and of our own numbers: what "self" is there, we are here. */
+static bool is_our_proc(void) {
+  char text[STAT_READ_MAX];
+  int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  ssize_t got = read(fd, text, sizeof text);
+  close(fd);
+  struct text rest = {text, got > 0 ? (size_t)got : 0};
+  struct text number;
+  uint32_t pid = 0;
+  return cut(&rest, ' ', &number) && read_number(number.at, number.size, INT32_MAX, &pid) && (pid_t)pid == getpid();
+}
+
 static bool look_at_all(void) {
   static _Alignas(struct dirent64) char bytes[16 * 1024];
-  int fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  int fd = is_our_proc() ? open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
   if (fd < 0) return false;
   seen.count = 0;
   ssize_t got = 0;
@@ -76,8 +91,7 @@ static bool look_at_all(void) {
     }
   }
   close(fd);
-  /* We are in it if it is a /proc, and one of our processes. */
-  return got == 0 && seen.count > 0 && seen.list[0].pid == 1;
+  return got == 0;
 }
 
 static struct process *find(pid_t pid) {
@@ -97,12 +111,13 @@ static struct process *find(pid_t pid) {
 
 /* A parent mostly has the lower number, so that one or two rounds find all. */
 static void mark_ours(void) {
+  pid_t self = getpid();
   for (bool changed = true; changed;) {
     changed = false;
     for (size_t i = 0; i < seen.count; i++) {
       struct process *process = &seen.list[i];
       const struct process *parent = process->is_ours ? NULL : find(process->parent);
-      if (parent == NULL || !(parent->pid == 1 || parent->is_ours)) continue;
+      if (parent == NULL || !(parent->pid == self || parent->is_ours)) continue;
       process->is_ours = true;
       changed = true;
     }
@@ -119,4 +134,17 @@ enum remains signal_remains(int number) {
     if (kill(process->pid, number) == 0) remains = REMAINS_SIGNALLED;
   }
   return remains;
+}
+
+void kill_descendants(pid_t command) {
+  kill(-command, SIGKILL);
+  kill(command, SIGKILL);
+  for (;;) {
+    enum remains remains = signal_remains(SIGKILL);
+    pid_t pid = 0;
+    do pid = waitpid(-1, NULL, WNOHANG);
+    while (pid > 0);
+    if (pid < 0 || remains == REMAINS_UNKNOWN) return;
+    poll(NULL, 0, RETRY_MS);
+  }
 }

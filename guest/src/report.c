@@ -12,22 +12,30 @@ void report_raw(struct report *report, const char *json) {
   report->size += size;
 }
 
-void report_text(struct report *report, struct text text) {
+static void add_byte(struct report *report, unsigned char byte) {
   static const char digits[] = "0123456789abcdef";
+  char piece[7] = {(char)byte, '\0'};
+  if (byte == '"' || byte == '\\') {
+    memcpy(piece, (char[]){'\\', (char)byte, '\0'}, 3);
+  } else if (byte < 0x20 || byte == 0x7f) {
+    memcpy(piece, (char[]){'\\', 'u', '0', '0', digits[byte >> 4], digits[byte & 15], '\0'}, 7);
+  }
+  report_raw(report, piece);
+}
+
+void report_text(struct report *report, struct text text) {
   if (text.size > REPORT_TEXT_MAX) text.size = REPORT_TEXT_MAX;
   report_raw(report, "\"");
   for (size_t i = 0; i < text.size; i++) {
     unsigned char byte = (unsigned char)text.at[i];
-    char piece[7] = {(char)byte, '\0'};
-    if (byte == '"' || byte == '\\') {
-      memcpy(piece, (char[]){'\\', (char)byte, '\0'}, 3);
-    } else if (byte < 0x20 || byte == 0x7f) {
-      memcpy(piece, (char[]){'\\', 'u', '0', '0', digits[byte >> 4], digits[byte & 15], '\0'}, 7);
-    } else if (byte > 0x7f) {
-      piece[0] = '?';
-    }
-    report_raw(report, piece);
+    add_byte(report, byte > 0x7f ? '?' : byte);
   }
+  report_raw(report, "\"");
+}
+
+void report_path(struct report *report, const char *path) {
+  report_raw(report, "\"");
+  for (; *path != '\0'; path++) add_byte(report, (unsigned char)*path);
   report_raw(report, "\"");
 }
 

@@ -21,6 +21,9 @@ void report_raw(struct report *report, const char *json);
 /* Adds a string of at most REPORT_TEXT_MAX bytes, escaped (RFC 8259). Bytes beyond ASCII become '?'. */
 void report_text(struct report *report, struct text text);
 
+/* Adds a string with every byte of it, escaped, those beyond ASCII as they are. There must be room. */
+void report_path(struct report *report, const char *path);
+
 void report_number(struct report *report, uint32_t number);
 
 /* Writes the line in one piece. False when it cannot be written. */

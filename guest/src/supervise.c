@@ -15,53 +15,21 @@
 
 #include "account.h"
 #include "command.h"
-#include "control.h"
+#include "finish.h"
 #include "identity.h"
 #include "loopback.h"
 #include "probe.h"
 #include "relay.h"
 #include "remains.h"
 #include "say.h"
+#include "supervisor.h"
 #include "terminal.h"
+#include "variables.h"
 
-enum {
-  EVENTS_A_BATCH = 256,
-  ENDING_POLL_MS = 10,
-  /* Rounds of KILL for what the command left, before those from outside are not spared any longer. */
-  KILLS_MAX = 200,
-};
+enum { EVENTS_A_BATCH = 256 };
 
 /* The epoll's numbers for what is not the relays'. */
 enum { SIGNAL_EVENT, CONTROL_EVENT, START_EVENT };
-
-/* Where the command is. Without a control connection it starts at once. */
-enum phase {
-  /* Not started; whoever made the bottle has yet to say so. */
-  PHASE_HELD,
-  PHASE_RUNS,
-  PHASE_ENDED,
-};
-
-struct supervisor {
-  enum phase phase;
-  int epoll;
-  int signals;
-  struct control control;
-  /* The process that makes the attempts; 0 when it has ended, or there was none. */
-  pid_t prober;
-  /* Whether the peer knows that we wait for it, and whether it said that we need not. */
-  bool is_ready;
-  bool may_start;
-  pid_t command;
-  /* Tells what kept the command from starting, or ends when nothing did; -1 once that is known. */
-  int start;
-  bool is_unrunnable;
-  int status;
-  /* A signal came after the command's end: whoever sends it does not want to wait for what outlived it. */
-  bool hurried;
-  /* Nobody needs us after the command's end. */
-  bool dismissed;
-};
 
 static bool watch_event(const struct supervisor *supervisor, int fd, uint64_t number) {
   struct epoll_event event = {.events = EPOLLIN, .data = {.u64 = number}};
@@ -101,7 +69,7 @@ static struct rlimit raise_file_limit(void) {
   return before;
 }
 
-static bool has_peer(const struct supervisor *supervisor) { return supervisor->control.fd >= 0; }
+bool has_peer(const struct supervisor *supervisor) { return supervisor->control.fd >= 0; }
 
 /* The peer is gone, or has lost its senses. A command that was not started then never is. */
 static void lose_peer(struct supervisor *supervisor, const char *what) {
@@ -133,8 +101,7 @@ static void take_messages(struct supervisor *supervisor) {
   }
 }
 
-/* Learns whether the command was executed, and passes it on. */
-static void take_start(struct supervisor *supervisor) {
+void take_start(struct supervisor *supervisor) {
   char words[512];
   ssize_t got = read(supervisor->start, words, sizeof words);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
@@ -147,12 +114,23 @@ static void take_start(struct supervisor *supervisor) {
   if (!told) lose_peer(supervisor, "");
 }
 
-static void forward(const struct supervisor *supervisor, int number) {
+bool is_over(const struct supervisor *supervisor) {
+  return supervisor->session != NULL && supervisor->session->is_over;
+}
+
+static void take_session_event(struct supervisor *supervisor, const struct epoll_event *event) {
+  session_event(supervisor->session, event->data.u64, event->events);
+  if (supervisor->phase == PHASE_HELD && is_over(supervisor)) {
+    fail(STATUS_OWN_FAILURE, "not started: standard input ended", NULL);
+  }
+}
+
+void forward(const struct supervisor *supervisor, int number) {
   /* Before its first instructions made it a group, it is there by its own number only. */
   if (kill(-supervisor->command, number) < 0 && errno == ESRCH) kill(supervisor->command, number);
 }
 
-static void reap(struct supervisor *supervisor) {
+void reap(struct supervisor *supervisor) {
   for (;;) {
     int status = 0;
     pid_t pid = waitpid(-1, &status, WNOHANG);
@@ -197,8 +175,7 @@ static void take_signals(struct supervisor *supervisor) {
   }
 }
 
-/* Waits up to so many milliseconds (-1: as long as it takes) and does what there is to do. */
-static void take_turn(struct supervisor *supervisor, int limit) {
+void take_turn(struct supervisor *supervisor, int limit) {
   static struct epoll_event events[EVENTS_A_BATCH];
   int timeout = relay_timeout();
   if (timeout < 0 || (limit >= 0 && limit < timeout)) timeout = limit;
@@ -209,6 +186,9 @@ static void take_turn(struct supervisor *supervisor, int limit) {
       case SIGNAL_EVENT: take_signals(supervisor); break;
       case CONTROL_EVENT: take_messages(supervisor); break;
       case START_EVENT: take_start(supervisor); break;
+      case SESSION_STDIN:
+      case SESSION_COMMAND:
+      case SESSION_STDOUT: take_session_event(supervisor, &events[i]); break;
       default: relay_event(events[i].data.u64, events[i].events);
     }
   }
@@ -240,53 +220,13 @@ static void hold(struct supervisor *supervisor, const struct options *options, c
   }
 }
 
-/*
- * Ends what outlived the command: all there is besides us, also what was started from outside and is nobody's child
- * here. When we go, the kernel kills the rest.
- */
-static void end_others(struct supervisor *supervisor, unsigned grace) {
-  if (grace == 0 || kill(-1, SIGTERM) < 0) return;
-  kill(-1, SIGCONT);
-  int64_t deadline = clock_ms() + grace;
-  while (!supervisor->hurried && clock_ms() < deadline) {
-    reap(supervisor);
-    if (kill(-1, 0) < 0) return;
-    take_turn(supervisor, ENDING_POLL_MS);
+_Noreturn static void start(const struct supervisor *supervisor, const struct options *options, char **environment,
+                            enum terminal terminal, const struct rlimit *files, const sigset_t *mask) {
+  if (supervisor->session != NULL) {
+    take_session(supervisor->session);
+  } else {
+    take_terminal(terminal);
   }
-  kill(-1, SIGKILL);
-}
-
-/* As end_others, but spares what was started from outside. */
-static void end_remains(struct supervisor *supervisor, unsigned grace) {
-  enum remains remains = signal_remains(grace == 0 ? 0 : SIGTERM);
-  if (remains == REMAINS_UNKNOWN) {
-    end_others(supervisor, grace);
-    return;
-  }
-  if (remains == REMAINS_SIGNALLED && grace > 0) signal_remains(SIGCONT);
-  int64_t deadline = clock_ms() + grace;
-  while (remains == REMAINS_SIGNALLED && !supervisor->hurried && clock_ms() < deadline) {
-    take_turn(supervisor, ENDING_POLL_MS);
-    reap(supervisor);
-    remains = signal_remains(0);
-  }
-  for (unsigned i = 0; remains == REMAINS_SIGNALLED && i < KILLS_MAX; i++) {
-    remains = signal_remains(SIGKILL);
-    reap(supervisor);
-  }
-  /* What multiplies faster than it can be counted. */
-  if (remains != REMAINS_NONE) kill(-1, SIGKILL);
-}
-
-/* Stays for the programs that were started from outside, until somebody says that it is over. */
-static void linger(struct supervisor *supervisor) {
-  if (!tell_exited(&supervisor->control, supervisor->status)) return;
-  while (has_peer(supervisor) && !supervisor->dismissed) take_turn(supervisor, -1);
-}
-
-_Noreturn static void start(const struct options *options, char **environment, enum terminal terminal,
-                            const struct rlimit *files, const sigset_t *mask) {
-  take_terminal(terminal);
   prlimit(0, RLIMIT_NOFILE, files, NULL);
   enter(options->workdir);
   sigprocmask(SIG_SETMASK, mask, NULL);
@@ -298,8 +238,8 @@ static void start_command(struct supervisor *supervisor, const struct options *o
   struct text entries = {supervisor->control.entries, supervisor->control.size};
   int ends[2] = {-1, -1};
   size_t size = 0;
+  if (supervisor->control.entries != NULL) environment = environment_with(environment, entries, &size);
   if (has_peer(supervisor)) {
-    environment = environment_with(environment, entries, &size);
     if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0 || !watch_event(supervisor, ends[0], START_EVENT)) {
       fail(STATUS_OWN_FAILURE, "cannot start a process: ", why(), NULL);
     }
@@ -308,7 +248,7 @@ static void start_command(struct supervisor *supervisor, const struct options *o
   if (supervisor->command < 0) fail(STATUS_OWN_FAILURE, "cannot start a process: ", why(), NULL);
   if (supervisor->command == 0) {
     tell_failures(ends[1]);
-    start(options, environment, terminal, files, mask);
+    start(supervisor, options, environment, terminal, files, mask);
   }
   supervisor->phase = PHASE_RUNS;
   supervisor->start = ends[0];
@@ -316,6 +256,14 @@ static void start_command(struct supervisor *supervisor, const struct options *o
   /* The command has its own copy, and nobody else is to find one here. */
   forget_entries(&supervisor->control);
   if (size > 0) munmap(environment, size);
+  if (supervisor->session != NULL) begin_session(supervisor->session, supervisor->command);
+}
+
+static void make_session(struct supervisor *supervisor, const struct options *options) {
+  static struct session session;
+  if (options->session == SESSION_NONE) return;
+  supervisor->session = &session;
+  open_session(&session, options->session, supervisor->epoll);
 }
 
 int supervise(const struct options *options, char **environment) {
@@ -346,15 +294,18 @@ int supervise(const struct options *options, char **environment) {
   /* Orphans come to us even where we are not the first process. */
   prctl(PR_SET_CHILD_SUBREAPER, 1L, 0L, 0L, 0L);
 
+  make_session(&supervisor, options);
+  if (options->variables != NULL) ask_variables(&supervisor.control, options->variables);
   if (has_peer(&supervisor)) hold(&supervisor, options, &watched);
-  enum terminal terminal = release_terminal();
+  enum terminal terminal = supervisor.session == NULL ? release_terminal() : TERMINAL_OWN;
+  if (supervisor.session != NULL) settle_session(supervisor.session);
+  if (is_over(&supervisor)) fail(STATUS_OWN_FAILURE, "not started: standard input ended", NULL);
   start_command(&supervisor, options, environment, terminal, &files, &mask);
-  while (supervisor.phase != PHASE_ENDED) take_turn(&supervisor, -1);
-  if (supervisor.start >= 0) take_start(&supervisor);
+  while (supervisor.phase != PHASE_ENDED && !is_over(&supervisor)) take_turn(&supervisor, -1);
   recover_terminal(terminal);
-  bool lingers = has_peer(&supervisor) && !supervisor.dismissed && !supervisor.is_unrunnable;
-  if (getpid() == 1 && lingers) end_remains(&supervisor, options->grace);
-  if (getpid() == 1 && !lingers) end_others(&supervisor, options->grace);
-  if (lingers && has_peer(&supervisor)) linger(&supervisor);
-  return supervisor.status;
+  if (options->mode == MODE_EXEC && supervisor.phase != PHASE_ENDED) {
+    kill_descendants(supervisor.command);
+    return 128 + SIGKILL;
+  }
+  return finish(&supervisor, options);
 }

@@ -1,6 +1,5 @@
 #include "tie.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -15,9 +14,10 @@
 
 #include "command.h"
 #include "number.h"
+#include "remains.h"
 #include "say.h"
 
-enum { HEADER_MAX = 64, ENVIRONMENT_MAX = 4 << 20, INPUT_MAX = 1 << 30, RETRY_MS = 5 };
+enum { HEADER_MAX = 64, ENVIRONMENT_MAX = 4 << 20, INPUT_MAX = 1 << 30 };
 
 #define SIGNAL_EVENT UINT64_C(0)
 #define TIE_EVENT UINT64_C(1)
@@ -142,66 +142,6 @@ static void reap(struct tie *tie) {
   }
 }
 
-/* The parent in "PID (NAME) STATE PARENT ..." (proc(5)); 0 when there is none. The name may hold anything. */
-static pid_t parent_of(const char *text, size_t size) {
-  size_t at = size;
-  while (at > 0 && text[at - 1] != ')') at--;
-  if (at == 0 || at + 3 >= size) return 0;
-  const char *digits = text + at + 3;
-  const char *end = memchr(digits, ' ', size - at - 3);
-  uint32_t parent = 0;
-  if (end == NULL || !read_number(digits, (size_t)(end - digits), INT32_MAX, &parent)) return 0;
-  return (pid_t)parent;
-}
-
-static bool is_child(const char *name) {
-  char path[64] = "/proc/";
-  size_t size = strlen(name);
-  if (size > 20) return false;
-  memcpy(path + 6, name, size);
-  memcpy(path + 6 + size, "/stat", sizeof "/stat");
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return false;
-  char text[512];
-  ssize_t got = read(fd, text, sizeof text);
-  close(fd);
-  return got > 0 && parent_of(text, (size_t)got) == getpid();
-}
-
-static void kill_children(void) {
-  _Alignas(struct dirent64) char entries[4096];
-  int fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return;
-  ssize_t size = 0;
-  while ((size = getdents64(fd, entries, sizeof entries)) > 0) {
-    for (ssize_t at = 0; at < size;) {
-      const struct dirent64 *entry = (const void *)(entries + at);
-      at += entry->d_reclen;
-      uint32_t pid = 0;
-      if (!read_number(entry->d_name, strlen(entry->d_name), INT32_MAX, &pid) || !is_child(entry->d_name)) continue;
-      kill((pid_t)pid, SIGKILL);
-    }
-  }
-  close(fd);
-}
-
-/* Whoever loses its parent becomes our child, so killing children until there are none ends all that there was. */
-static void end_all(const struct tie *tie) {
-  struct epoll_event event;
-  for (;;) {
-    kill_children();
-    pid_t pid = 0;
-    do pid = waitpid(-1, NULL, WNOHANG);
-    while (pid > 0);
-    if (pid < 0 && errno == ECHILD) return;
-    /* Signals are not taken out any more, so the events of the signal queue would not let this wait. */
-    epoll_ctl(tie->epoll, EPOLL_CTL_DEL, tie->signals, NULL);
-    epoll_ctl(tie->epoll, EPOLL_CTL_DEL, STDIN_FILENO, NULL);
-    if (tie->pipe >= 0) epoll_ctl(tie->epoll, EPOLL_CTL_DEL, tie->pipe, NULL);
-    epoll_wait(tie->epoll, &event, 1, RETRY_MS);
-  }
-}
-
 /* False when the tie has ended. */
 static bool take_in(struct tie *tie) {
   char ignored[256];
@@ -283,7 +223,7 @@ int run_tied(const struct options *options, char **environment) {
   feed(&tie);
   while (!tie.ended) {
     if (take_turn(&tie)) continue;
-    end_all(&tie);
+    kill_descendants(tie.command);
     return 128 + SIGKILL;
   }
   return tie.status;

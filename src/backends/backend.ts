@@ -1,5 +1,9 @@
 import type { Readable } from 'node:stream';
+import type { Engine } from '../engine/engine.ts';
+import type { InspectedImage } from '../engine/image.ts';
+import type { ImageDefaults } from '../engine/image-defaults.ts';
 import type { Owner } from '../process/owner.ts';
+import type { Observer, PackRequest } from '../smolmachine/conversion.ts';
 
 /** Where things are inside every bottle, whatever it is made of. */
 export const inside = {
@@ -11,6 +15,8 @@ export const inside = {
   variablesSocket: '/run/claude-bottle/variables.sock',
   /** bottle-init (docs/bottle-init.md), read-only. */
   init: '/run/bottle-init',
+  /** The agent's system prompt, where it has one. Everyone's to read, and root's. */
+  systemPrompt: '/etc/claude-bottle/system-prompt.md',
   workspace: '/workspace',
   /** Where the relay to the gate listens. */
   proxyPort: 3128,
@@ -40,8 +46,10 @@ export interface BottleSpec {
   readonly slug: string;
   /** On the host: the bottle-init for this machine's processor. Mounted as `inside.init`. */
   readonly initProgram: string;
-  /** What the engine knows it by; an id, so that a name that moves meanwhile changes nothing. */
+  /** What `Backend.prepare` made of the image: nothing that a name that moves meanwhile changes. */
   readonly image: string;
+  /** What the image says of how to run it. Without it the backend asks, where it has somebody to ask. */
+  readonly imageDefaults?: ImageDefaults;
   /** As a Dockerfile's USER. Without it: the image's own. */
   readonly user?: string;
   readonly command: readonly string[];
@@ -173,6 +181,20 @@ export interface FoundBottle {
   readonly version: string;
 }
 
+/** What making an image ready may use. */
+export interface PrepareTools {
+  /** Where the image is. */
+  readonly engine: Engine;
+  /** The directory of this user's cache. */
+  readonly cacheRoot: string;
+  readonly registry: PackRequest['registry'];
+  /** Shows what takes its time. */
+  readonly observer: Observer;
+  /** What must not be taken away before the bottle is made is put on it. */
+  readonly held: AsyncDisposableStack;
+  readonly signal: AbortSignal;
+}
+
 /** What a bottle is made of: everything above this interface is the same for all backends. */
 export interface Backend {
   readonly name: string;
@@ -181,6 +203,11 @@ export interface Backend {
    * @throws the failure that says why not.
    */
   check(options: { readonly runtime?: string }): Promise<BackendFacts>;
+  /**
+   * Makes what bottles of this image are made from, once for all of them; interrupted, it leaves nothing.
+   * @returns `BottleSpec.image`.
+   */
+  prepare(image: Pick<InspectedImage, 'id' | 'reference'>, tools: PrepareTools): Promise<string>;
   create(spec: BottleSpec, signal?: AbortSignal): Promise<Bottle>;
   /** A handle on a bottle of that slug; whether there is one shows when it is used. */
   bottle(slug: string): Bottle;

@@ -42,6 +42,19 @@ export class LimitsUnheld extends failure('LimitsUnheld')<{
   rootless: boolean;
 }> {}
 
+/** The machine was started, but what runs in it never answered as it should. */
+export class MachineUnready extends failure('MachineUnready')<{
+  slug: string;
+  /** The last that was heard of it. */
+  words: string;
+}> {}
+
+/** A machine can be given directories of the host, and this is none. */
+export class MountUnfit extends failure('MountUnfit')<{ source: string }> {}
+
+/** Files could not be put into a bottle, or not taken out of it. */
+export class FilesRefused extends failure('FilesRefused')<{ slug: string; path: string; words: string }> {}
+
 export type BackendFailure =
   | BottleGone
   | BottleNotRunning
@@ -50,4 +63,7 @@ export type BackendFailure =
   | UserUnknown
   | RuntimeUnknown
   | GateUnreachable
-  | LimitsUnheld;
+  | LimitsUnheld
+  | MachineUnready
+  | MountUnfit
+  | FilesRefused;

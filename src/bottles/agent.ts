@@ -4,9 +4,6 @@ import { template } from '../agents/templates.ts';
 import { inside } from '../backends/backend.ts';
 import type { LaunchOrder } from './messages.ts';
 
-/** Where the system prompt is, in every bottle: public, like all that is mounted there. */
-export const systemPromptPath = `${inside.run}/system-prompt.md`;
-
 /**
  * What the order's agent comes to: its command, the files it starts with, its variables. A command that the user typed is
  * run as it is; what begins with a dash goes on with the agent's own.
@@ -24,7 +21,7 @@ export async function agentOf(order: LaunchOrder): Promise<ComposedAgent> {
     definition: command.length > 0 && !isArguments && known === undefined ? { ...agent, command } : agent,
     ...(known === undefined ? {} : { template: known }),
     isRoot: order.isRoot,
-    systemPromptPath,
+    systemPromptPath: inside.systemPrompt,
     workspace: inside.workspace,
     ...(order.headlessPrompt === undefined ? {} : { headlessPrompt: order.headlessPrompt }),
     bypass: order.bypass,

@@ -1,8 +1,9 @@
 import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { HomeFile } from '../agents/home-file.ts';
 import { homeTar } from '../agents/home-tar.ts';
-import { type Account, type Bottle } from '../backends/backend.ts';
+import { type Account, type Bottle, inside } from '../backends/backend.ts';
+import { tarOf, type TarEntry } from '../tar/write.ts';
 import { type Staged, stageWorkspace } from '../workspace/stage.ts';
 import type { StagingNote } from '../workspace/notes.ts';
 import type { LaunchOrder } from './messages.ts';
@@ -18,8 +19,8 @@ export interface Filled {
 }
 
 /**
- * Puts the agent's files and the workspace into a bottle that has not started, owned by its user. The workspace is staged
- * while the bottle is still being made.
+ * Puts the agent's system prompt, its files and the workspace into a bottle that has not started; the latter two belong to its user. The workspace is
+ * staged while the bottle is still being made.
  */
 export async function fillBottle(
   making: Promise<Bottle>,
@@ -28,10 +29,11 @@ export async function fillBottle(
   places: BottlePlaces,
   signal: AbortSignal,
 ): Promise<Filled> {
+  const placing = placePrompt(making, order, signal);
   // Looking into the image takes a moment. Nobody asks whose files there are where there are none.
   const isAsked = files.length > 0 || order.workspace !== undefined || order.imagePresets.length > 0;
   if (!isAsked && order.isRoot) {
-    await making;
+    await placing;
     return { account: undefined, base: undefined, notes: [], warnings: [] };
   }
   const halt = new AbortController();
@@ -40,7 +42,7 @@ export async function fillBottle(
   const staging =
     order.workspace === undefined ? Promise.resolve(undefined) : stage(order, owner, places, either);
   try {
-    const [bottle, account, staged] = await Promise.all([making, owner, staging]);
+    const [bottle, account, staged] = await Promise.all([making, owner, staging, placing]);
     if (files.length > 0) {
       await bottle.copyIn(homeTar(files, account, new Date()), account.home, signal);
     }
@@ -51,9 +53,33 @@ export async function fillBottle(
   } catch (error) {
     // Nothing may still be at work when the bottle and its directories are removed.
     halt.abort(error);
-    await Promise.allSettled([making, owner, staging]);
+    await Promise.allSettled([making, owner, staging, placing]);
     throw error;
   }
+}
+
+/** The system prompt is for every program in the bottle to read, and its user cannot change it. */
+async function placePrompt(
+  making: Promise<Bottle>,
+  { agent }: LaunchOrder,
+  signal: AbortSignal,
+): Promise<void> {
+  const bottle = await making;
+  if (agent.prompt.trim() === '') return;
+  const owner = { uid: 0, gid: 0, modified: new Date() };
+  await bottle.copyIn(tarOf(promptEntries(agent.prompt), owner), '/', signal);
+}
+
+/** Without an entry for /etc, which stays as the image has it: it may be a symbolic link there. */
+async function* promptEntries(prompt: string): AsyncGenerator<TarEntry> {
+  const path = inside.systemPrompt.slice(1);
+  const content = Buffer.from(prompt);
+  yield { kind: 'directory', path: dirname(path), mode: 0o755 };
+  yield { kind: 'file', path, mode: 0o644, size: content.length, body: () => once(content) };
+}
+
+async function* once(content: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield content;
 }
 
 async function stage(

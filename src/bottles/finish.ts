@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ComposedAgent } from '../agents/compose.ts';
-import type { Bottle } from '../backends/backend.ts';
+import type { Bottle, BottleStatus } from '../backends/backend.ts';
 import type { Gate } from '../gate/gate.ts';
 import type { Course } from './course.ts';
 import { CommandUnrunnable } from './errors.ts';
@@ -19,6 +19,9 @@ const collectMs = 10 * 60_000;
 const killMs = 5_000;
 /** An end that made something fail is heard of this much later at most. */
 const noticeMs = 1_000;
+/** So long a backend may take to notice that a bottle is gone. */
+const noticedMs = 5_000;
+const noticePollMs = 50;
 /** As SIGKILL leaves it, which is what the kernel ends programs with. */
 const killed = 137;
 
@@ -52,7 +55,7 @@ export interface Finish {
 /** Takes the work out, and lets the bottle go unless work that is nowhere else would go with it. */
 export async function finishBottle(parts: Finish): Promise<Ending> {
   const { end, keeper, gate, made, init, owner, course } = parts;
-  const status = await made.bottle.status().catch(() => undefined);
+  const status = await statusAtEnd(made.bottle, end);
   const exitCode = end.kind === 'gone' ? status?.exitCode : end.status;
   const unrunnable = end.kind === 'unrunnable' ? unrunnableOf(end, parts) : undefined;
   const taken: Taken =
@@ -83,6 +86,14 @@ export async function finishBottle(parts: Finish): Promise<Ending> {
     ...(keptBecause === undefined ? {} : { keptBecause }),
     egress,
   };
+}
+
+/** What went without a word is gone before its backend has noticed how. */
+async function statusAtEnd(bottle: Bottle, end: CommandEnd): Promise<BottleStatus | undefined> {
+  for (const until = Date.now() + noticedMs; ; await sleep(noticePollMs)) {
+    const status = await bottle.status().catch(() => undefined);
+    if (end.kind !== 'gone' || status?.state !== 'running' || Date.now() > until) return status;
+  }
 }
 
 /**

@@ -56,8 +56,8 @@ export async function ask({ record, places }: KnownBottle, request: Request): Pr
 }
 
 /** The backend that a bottle is in. */
-export function backendFor({ record }: KnownBottle, signal?: AbortSignal): Promise<Backend> {
-  return backendOf(record.backend, record.engine, signal === undefined ? {} : { signal });
+export function backendFor({ record, places }: KnownBottle, signal?: AbortSignal): Promise<Backend> {
+  return backendOf(record, { places: () => places, ...(signal === undefined ? {} : { signal }) });
 }
 
 /** A handle on what the bottle is made of. */

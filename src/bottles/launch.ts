@@ -1,12 +1,10 @@
-import { chmod, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Backend, type Bottle, inside } from '../backends/backend.ts';
 import { describeRule, Gate } from '../gate/gate.ts';
 import { judgeSeal, probeArguments, sealChecks } from '../gate/seal.ts';
 import { Interrupted } from '../process/errors.ts';
 import { currentOwner } from '../process/owner.ts';
-import { agentOf, systemPromptPath } from './agent.ts';
+import { agentOf } from './agent.ts';
 import { Course } from './course.ts';
 import { Desk } from './desk.ts';
 import { watchDisk } from './disk-watch.ts';
@@ -19,7 +17,7 @@ import { RecordKeeper } from './keeper.ts';
 import { MadeBottle } from './made-bottle.ts';
 import type { Ending, LaunchOrder } from './messages.ts';
 import type { OwnerLine } from './owner-line.ts';
-import { type BottlePlaces, bottlePlaces } from './places.ts';
+import { bottlePlaces } from './places.ts';
 import type { BottleRecord } from './record.ts';
 import { answerRequest } from './requests.ts';
 import { specOf } from './spec.ts';
@@ -47,7 +45,6 @@ export async function superviseBottle(
 
   const agent = await agentOf(order);
   for (const warning of agent.warnings) owner.warn(warning);
-  await writePrompt(order, places);
   const checks = sealChecks();
   const spec = await specOf(order, places, agent, probeArguments(checks));
   await using made = new MadeBottle(backend.bottle(order.slug), keeper);
@@ -138,13 +135,6 @@ async function lastWords(bottle: Bottle): Promise<{ words?: string }> {
   }
 }
 
-/** The system prompt is public: it is mounted with the sockets. */
-async function writePrompt({ agent }: LaunchOrder, places: BottlePlaces): Promise<void> {
-  const path = join(places.mounted, systemPromptPath.slice(inside.run.length));
-  await writeFile(path, agent.prompt);
-  await chmod(path, 0o644);
-}
-
 async function firstRecord(order: LaunchOrder): Promise<BottleRecord> {
   const { workspace } = order;
   return {
@@ -155,7 +145,8 @@ async function firstRecord(order: LaunchOrder): Promise<BottleRecord> {
     bottles: [...order.bottles],
     backend: order.backend,
     engine: order.engine,
-    image: order.image,
+    ...(order.machine === undefined ? {} : { machine: order.machine }),
+    image: { reference: order.image.reference, id: order.image.id },
     command: [...order.command],
     ...(order.user === undefined ? {} : { user: order.user }),
     workdir: workspace === undefined ? '/' : inside.workspace,

@@ -1,9 +1,11 @@
 import { z } from 'zod';
 import type { AgentDefinition } from '../definitions/definition.ts';
 import type { Mount, Resources } from '../backends/backend.ts';
+import type { MachineAddress } from '../backends/smolmachines/address.ts';
 import type { EgressSummary } from '../gate/egress.ts';
 import type { Rule } from '../gate/rule.ts';
 import type { EngineFacts } from '../engine/engine.ts';
+import type { ImageDefaults } from '../engine/image-defaults.ts';
 import type { EngineAddress } from '../process/scratch.ts';
 import type { Collected } from '../workspace/collect.ts';
 import type { StagingNote } from '../workspace/notes.ts';
@@ -17,10 +19,19 @@ export interface LaunchOrder {
   readonly slug: string;
   readonly version: string;
   readonly backend: string;
+  /** Where the image is; for a backend that is the engine's own, where the bottle will be too. */
   readonly engine: EngineAddress;
   /** What was found out about it a moment ago. */
   readonly engineFacts: EngineFacts;
-  readonly image: { readonly reference: string; readonly id: string };
+  /** Where the machine will be, for bottles that are machines. */
+  readonly machine?: MachineAddress;
+  readonly image: {
+    readonly reference: string;
+    readonly id: string;
+    /** What `Backend.prepare` made of it. */
+    readonly prepared: string;
+    readonly defaults: ImageDefaults;
+  };
   readonly agent: AgentDefinition;
   /** The user's bottle files, parents first. */
   readonly bottles: readonly string[];

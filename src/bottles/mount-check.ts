@@ -7,6 +7,8 @@ import type { Places } from './places.ts';
 export interface MountSurroundings {
   readonly places: Places;
   readonly home: string;
+  /** Other directories of ours: the cache, smolvm's machines. */
+  readonly own: readonly string[];
   /** Where the engine answers, if that is a socket of this machine. */
   readonly engineSocket: string | undefined;
   /** `$XDG_RUNTIME_DIR`, where engines of single users have their sockets. */
@@ -23,7 +25,7 @@ const engineSockets = [
 
 /**
  * Looks at what the user wants to show to a bottle. A path that holds, or lies in, what would hand over the bottle's own
- * fence is refused: an engine's socket, our records and sockets, the user's definitions, the kernel's own file systems.
+ * fence is refused: an engine's socket, our records, sockets and caches, the user's definitions, the kernel's own file systems.
  * Read-only makes no difference: a socket that is mounted so can still be talked to.
  * @returns the mounts with what their paths lead to, so that what is shown is what is mounted.
  * @throws MountRefused
@@ -56,7 +58,13 @@ export function mountWarning({ source, readOnly }: Mount): string {
     : `${source} of this machine is no copy: the agent can change and delete all of it, and nothing of that is reviewed`;
 }
 
-async function forbiddenPaths({ places, home, engineSocket, runtimeDirectory }: MountSurroundings) {
+async function forbiddenPaths({
+  places,
+  home,
+  own: others,
+  engineSocket,
+  runtimeDirectory,
+}: MountSurroundings) {
   const engines = [
     ...engineSockets,
     ...(engineSocket === undefined ? [] : [resolve(engineSocket)]),
@@ -64,7 +72,7 @@ async function forbiddenPaths({ places, home, engineSocket, runtimeDirectory }: 
       ? []
       : [join(runtimeDirectory, 'docker.sock'), join(runtimeDirectory, 'podman/podman.sock')]),
   ].map((path) => ({ path, reason: 'engine' as const }));
-  const own = [places.state, places.run, join(home, '.claude-bottle')].map((path) => ({
+  const own = [places.state, places.run, join(home, '.claude-bottle'), ...others].map((path) => ({
     path,
     reason: 'own' as const,
   }));

@@ -20,6 +20,8 @@ export interface BottlePlaces {
   readonly record: string;
   readonly gateLog: string;
   readonly supervisorLog: string;
+  /** What the backend of a bottle that is a machine keeps of it. */
+  readonly machine: string;
   /** What is being made or taken out; empty otherwise. */
   readonly scratch: string;
   /** For a folder that is no repository: the one that its work comes out to. Outlives the bottle. */
@@ -59,6 +61,7 @@ export function bottlePlaces(places: Places, slug: string): BottlePlaces {
     record: join(directory, 'bottle.json'),
     gateLog: join(directory, 'gate.jsonl'),
     supervisorLog: join(directory, 'supervisor.log'),
+    machine: join(directory, 'machine'),
     scratch: join(directory, 'scratch'),
     folderRepository: join(places.state, 'folders', `${slug}.git`),
     run,

@@ -1,4 +1,5 @@
 import type { BackendFacts, Mount, Resources } from '../backends/backend.ts';
+import { type BackendName, backendTraits } from '../backends/names.ts';
 import type { BottleDefinition, Definitions } from '../definitions/definition.ts';
 import type { Rule } from '../gate/rule.ts';
 import type { Workspace } from '../workspace/workspace.ts';
@@ -58,7 +59,9 @@ export interface PlanFacts {
   readonly directory: string;
   readonly ownDockerfile: string | undefined;
   readonly workspace: Workspace | undefined;
-  readonly backend: string;
+  readonly backend: BackendName;
+  /** Why that one, for people. */
+  readonly backendReason: string;
   readonly backendFacts: BackendFacts;
   readonly host: { readonly cpus: number; readonly memoryBytes: number };
   readonly rules: readonly Rule[];
@@ -75,7 +78,9 @@ export interface Plan {
   readonly command: readonly string[];
   readonly user: string | undefined;
   readonly resources: Resources;
-  readonly backend: string;
+  readonly backend: BackendName;
+  /** Why that one, for people. */
+  readonly backendReason: string;
   readonly backendFacts: BackendFacts;
   readonly workspace: Workspace | undefined;
   readonly rules: readonly Rule[];
@@ -101,8 +106,9 @@ export function makePlan(facts: PlanFacts): Plan {
     image: imageOf(facts),
     command: [choices.command, agent.command, bottle.command].find((given) => (given ?? []).length > 0) ?? [],
     user: choices.user ?? bottle.user,
-    resources: resourcesOf(choices.resources, bottle.resources, facts.host),
+    resources: backendTraits[facts.backend].fit(resourcesOf(choices.resources, bottle.resources, facts.host)),
     backend: facts.backend,
+    backendReason: facts.backendReason,
     backendFacts: facts.backendFacts,
     workspace: facts.workspace,
     rules: facts.rules,

@@ -1,6 +1,7 @@
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
+import { MachineAddress } from '../backends/smolmachines/address.ts';
 import { isThere, Owner } from '../process/owner.ts';
 import { EngineAddress } from '../process/scratch.ts';
 import type { Workspace } from '../workspace/workspace.ts';
@@ -30,7 +31,10 @@ export const BottleRecord = z.object({
   agent: z.string(),
   bottles: z.array(z.string()),
   backend: z.string(),
+  /** Where its image is. */
   engine: EngineAddress,
+  /** Of a bottle that is a machine. */
+  machine: MachineAddress.optional(),
   image: z.object({ reference: z.string(), id: z.string() }),
   command: z.array(z.string()),
   user: z.string().optional(),

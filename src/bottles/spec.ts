@@ -31,7 +31,8 @@ export async function specOf(
 ): Promise<BottleSpec> {
   return {
     slug: order.slug,
-    image: order.image.id,
+    image: order.image.prepared,
+    imageDefaults: order.image.defaults,
     ...(order.user === undefined ? {} : { user: order.user }),
     command: agent.command,
     workdir: order.workspace === undefined ? '/' : inside.workspace,

@@ -3,6 +3,7 @@ import { superviseBottle } from './launch.ts';
 import { MessageLine, toMessage } from './line.ts';
 import type { LaunchOrder } from './messages.ts';
 import { OwnerLine } from './owner-line.ts';
+import { bottlePlaces } from './places.ts';
 
 /**
  * The process of one supervisor: it gets its order through standard input, tells what happens on standard output, and
@@ -21,7 +22,10 @@ async function main(): Promise<void> {
   process.on('SIGHUP', () => undefined);
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => owner.leave());
   try {
-    const backend = await backendOf(order.backend, order.engine, { facts: order.engineFacts });
+    const backend = await backendOf(order, {
+      places: (slug) => bottlePlaces(order.places, slug),
+      facts: order.engineFacts,
+    });
     const ending = await superviseBottle(order, backend, owner);
     owner.send({ event: 'ended', ending });
   } catch (error) {

@@ -1,16 +1,20 @@
 import { isSlug } from '../bottles/slug.ts';
 import { Engine } from '../engine/engine.ts';
-import type { Backend } from '../backends/backend.ts';
+import type { Backend, FoundBottle } from '../backends/backend.ts';
+import { type BackendName, backendNames, backendTraits } from '../backends/names.ts';
+import { SmolvmMissing } from '../smolvm/errors.ts';
+import { findSmolvm } from '../smolvm/find.ts';
+import { machineHome } from '../smolvm/machine-home.ts';
 import { dockerBackend } from '../backends/docker/backend.ts';
 import { handleOn, type KnownBottle, knownBottles } from '../bottles/host.ts';
-import type { Places } from '../bottles/places.ts';
+import { bottlePlaces, type Places } from '../bottles/places.ts';
 import { removeRecord } from '../bottles/record.ts';
 import { isProvablyDead } from '../process/owner.ts';
 import { commandLine, parse } from './command-line.ts';
 import { explain } from './failures.ts';
 import { version } from '../version.ts';
 import { confirm } from './questions.ts';
-import { openBottles } from './world-bottles.ts';
+import { bottlesPlaces, homeOf, openBottles } from './world-bottles.ts';
 import { engineCommand, type World } from './world.ts';
 
 interface Finding {
@@ -25,7 +29,7 @@ interface Finding {
 export async function run(argv: readonly string[], world: World): Promise<number> {
   const command = commandLine('cleanup', world)
     .description(
-      'Removes what no running bottle needs: records and logs of bottles that have ended, bottles that were kept, and containers of\nbottles whose supervisors are dead and whose records are lost. Running bottles stay.',
+      'Removes what no running bottle needs: records and logs of bottles that have ended, bottles that were kept, and containers and machines of\nbottles whose supervisors are dead and whose records are lost. Running bottles stay.',
     )
     .option('--kept', 'also bottles that were kept, with the work in them', false)
     .option('-y, --yes', 'do not ask', false)
@@ -95,31 +99,55 @@ function keptFinding(known: KnownBottle, world: World): Finding {
   };
 }
 
-/** Bottles in the engine that nobody has a record of, and whose makers are dead. */
+/** Bottles that nobody has a record of, and whose makers are dead. */
 async function strays(known: readonly KnownBottle[], world: World): Promise<Finding[]> {
-  const backend = await reachable(world);
-  if (backend === undefined) return [];
   const recorded = new Set(known.map(({ record }) => record.slug));
   const found: Finding[] = [];
-  for (const { slug, owner } of await backend.find(world.signal)) {
-    // A label may come from an image too, and what is no slug is no name of a container.
-    if (!isSlug(slug) || recorded.has(slug) || !(await isProvablyDead(owner))) continue;
-    found.push({
-      what: `container of ${slug}, whose record is lost`,
-      holdsWork: false,
-      remove: () => backend.bottle(slug).remove(),
-    });
+  for (const name of backendNames) {
+    const there = await bottlesIn(name, world);
+    for (const { slug, owner } of there?.bottles ?? []) {
+      // A label may come from an image too, and what is no slug is no name of a bottle.
+      if (!isSlug(slug) || recorded.has(slug) || !(await isProvablyDead(owner))) continue;
+      found.push({
+        what: `${backendTraits[name].thing} of ${slug}, whose record is lost`,
+        holdsWork: false,
+        remove: async () => there?.backend.bottle(slug).remove(),
+      });
+    }
   }
   return found;
 }
 
-async function reachable(world: World): Promise<Backend | undefined> {
+/** `undefined`: the backend cannot be asked, which is said where it may have bottles nevertheless. */
+async function bottlesIn(
+  name: BackendName,
+  world: World,
+): Promise<{ readonly backend: Backend; readonly bottles: readonly FoundBottle[] } | undefined> {
+  const { signal, terminal } = world;
   try {
-    const command = engineCommand(world.environment);
-    return dockerBackend(await Engine.connect({ command, signal: world.signal }), { version: version() });
+    const backend = await (name === 'smolmachines' ? machinesOf(world) : containersOf(world));
+    return { backend, bottles: await backend.find(signal) };
   } catch (error) {
-    world.signal.throwIfAborted();
-    world.terminal.stderr.write(`! the engine was not asked: ${explain(error).what}\n`);
+    signal.throwIfAborted();
+    if (error instanceof SmolvmMissing) return undefined;
+    const who = name === 'smolmachines' ? 'smolvm' : 'the engine';
+    terminal.stderr.write(`! ${who} was not asked: ${explain(error).what}\n`);
     return undefined;
   }
+}
+
+async function containersOf({ environment, signal }: World): Promise<Backend> {
+  return dockerBackend(await Engine.connect({ command: engineCommand(environment), signal }), {
+    version: version(),
+  });
+}
+
+/** What cannot boot a machine any more can still remove one. */
+async function machinesOf(world: World): Promise<Backend> {
+  const { environment, signal } = world;
+  const smolvm = await findSmolvm(environment, { signal });
+  const home = await machineHome(environment, homeOf(environment), process.geteuid?.() ?? 0);
+  const { machinesBackend } = await import('../backends/smolmachines/open.ts');
+  const places = bottlesPlaces(world);
+  return machinesBackend(smolvm, home, (slug) => bottlePlaces(places, slug));
 }

@@ -1,3 +1,4 @@
+import { backendNames } from '../backends/names.ts';
 import { commandNames } from './names.ts';
 import { commandLine, parse } from './command-line.ts';
 import { BadValue } from './errors.ts';
@@ -32,6 +33,7 @@ const scripts: Readonly<Record<(typeof shells)[number], (names: readonly string[
   bash: (names) => `_claude_bottle() {
   local word=\${COMP_WORDS[COMP_CWORD]}
   if [ "$COMP_CWORD" = 1 ]; then COMPREPLY=($(compgen -W '${names.join(' ')}' -- "$word"))
+  elif [ "\${COMP_WORDS[COMP_CWORD-1]}" = --backend ]; then COMPREPLY=($(compgen -W '${backendNames.join(' ')}' -- "$word"))
   else case \${COMP_WORDS[1]} in
     attach | exec | logs | stop | collect) COMPREPLY=($(compgen -W "$(${slugs})" -- "$word")) ;;
     *) COMPREPLY=($(compgen -f -- "$word")) ;;
@@ -42,6 +44,7 @@ complete -F _claude_bottle claude-bottle
   zsh: (names) => `#compdef claude-bottle
 _claude_bottle() {
   if (( CURRENT == 2 )); then compadd -- ${names.join(' ')}
+  elif [[ $words[CURRENT-1] == --backend ]]; then compadd -- ${backendNames.join(' ')}
   else case $words[2] in
     attach|exec|logs|stop|collect) compadd -- \${(f)"$(${slugs})"} ;;
     *) _files ;;
@@ -51,6 +54,7 @@ compdef _claude_bottle claude-bottle
 `,
   fish: (names) => `complete -c claude-bottle -f
 complete -c claude-bottle -n __fish_use_subcommand -a '${names.join(' ')}'
+complete -c claude-bottle -n '__fish_seen_subcommand_from start' -l backend -x -a '${backendNames.join(' ')}'
 complete -c claude-bottle -n '__fish_seen_subcommand_from attach exec logs stop collect' -a "(${slugs.replaceAll('"', '\\"')})"
 `,
 };

@@ -1,6 +1,4 @@
-import { constants } from 'node:fs';
-import { access } from 'node:fs/promises';
-import { dockerBackend } from '../backends/docker/backend.ts';
+import { backendTraits } from '../backends/names.ts';
 import { knownBottles } from '../bottles/host.ts';
 import { initProgram } from '../bottles/init-program.ts';
 import { openPlaces } from '../bottles/places.ts';
@@ -10,29 +8,26 @@ import { run } from '../process/run.ts';
 import { Cache } from '../smolmachine/cache.ts';
 import { availableBytes } from '../smolmachine/space.ts';
 import { findSmolvm } from '../smolvm/find.ts';
-import { formatVersion } from '../smolvm/version.ts';
 import { formatBytes } from '../terminal/units.ts';
-import { version } from '../version.ts';
+import { backendSaid, openBackend } from './start-backend.ts';
 import { GitMissing } from '../workspace/errors.ts';
-import { explain } from './failures.ts';
+import { checkBoot } from './doctor-boot.ts';
+import { type Check, orFailure } from './doctor-check.ts';
+import { checkMachines } from './doctor-machines.ts';
 import { bottlesPlaces } from './world-bottles.ts';
 import { cachePath, engineCommand, type World } from './world.ts';
-
-/** One finding. `failed` keeps the main job from working, `warning` makes it worse. */
-export interface Check {
-  readonly name: string;
-  readonly status: 'ok' | 'warning' | 'failed';
-  readonly detail: string;
-  readonly hint?: string;
-}
 
 /** A converted agent image takes about this much, several times over while it is made. */
 const comfortableBytes = 8e9;
 const neededBytes = 2e9;
 
-/** Every check, in the order in which a start, and then a pack, would meet it. They run at once. */
-export function checkAll(world: World): Promise<Check[]> {
-  return Promise.all([
+/**
+ * Every check, in the order in which a start, and then a pack, would meet it. They run at once.
+ * @param options.boot also boots a machine, after everything else.
+ */
+export async function checkAll(world: World, options: { readonly boot: boolean }): Promise<Check[]> {
+  const smolvm = findSmolvm(world.environment, { signal: world.signal });
+  const checks = await Promise.all([
     node(),
     git(),
     engine(world),
@@ -40,16 +35,9 @@ export function checkAll(world: World): Promise<Check[]> {
     state(world),
     cache(world),
     disk(world),
-    forPack(smolvm(world)),
-    forPack(virtualisation()),
+    checkMachines(world, smolvm),
   ]);
-}
-
-/** What only `pack` needs keeps nobody from starting a bottle. */
-async function forPack(check: Promise<Check>): Promise<Check> {
-  const found = await check;
-  if (found.status !== 'failed') return found;
-  return { ...found, status: 'warning', detail: `${found.detail.replace(/\.$/, '')}; only pack needs it` };
+  return [...checks.flat(), ...(options.boot ? [await checkBoot(world, smolvm)] : [])];
 }
 
 async function git(): Promise<Check> {
@@ -61,12 +49,16 @@ async function git(): Promise<Check> {
   });
 }
 
-/** Whether bottles can be made of this engine's containers, and with what. */
+/** What bottles will be made of where nobody says: machines, or containers of this engine. */
 async function bottles(world: World): Promise<Check> {
   return orFailure('bottles', async () => {
-    const [connected, init] = await Promise.all([connect(world), initProgram()]);
-    const { runtime, diskLimit } = await dockerBackend(connected, { version: version() }).check({});
-    return { name: 'bottles', status: 'ok', detail: `${runtime}, disk limit ${diskLimit}, ${init}` };
+    const init = await initProgram();
+    const { name, facts } = await openBackend(world, {
+      said: backendSaid({}, world.environment),
+      engine: () => connect(world),
+    });
+    const made = `${backendTraits[name].thing}s (${name}, ${facts.runtime}), disk limit ${facts.diskLimit}`;
+    return { name: 'bottles', status: 'ok', detail: `${made}, ${init}` };
   });
 }
 
@@ -105,45 +97,6 @@ function connect({ environment, signal }: World): Promise<Engine> {
   return Engine.connect({ command: engineCommand(environment), signal });
 }
 
-async function smolvm(world: World): Promise<Check> {
-  return orFailure('smolvm', async () => {
-    const found = await findSmolvm(world.environment, { signal: world.signal });
-    const detail = `${formatVersion(found.version)} (${found.path})`;
-    if (found.can('plainLayers')) return { name: 'smolvm', status: 'ok', detail };
-    return {
-      name: 'smolvm',
-      status: 'warning',
-      detail: `${detail}; takes compressed layers only, so packing takes longer`,
-      hint: 'update smolvm to 1.8.1 or newer',
-    };
-  });
-}
-
-async function virtualisation(): Promise<Check> {
-  const name = 'virtualisation';
-  if (process.platform === 'darwin') return { name, status: 'ok', detail: 'Hypervisor.framework' };
-  try {
-    await access('/dev/kvm', constants.R_OK | constants.W_OK);
-    return { name, status: 'ok', detail: 'KVM (/dev/kvm)' };
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT') {
-      return {
-        name,
-        status: 'failed',
-        detail: 'no /dev/kvm',
-        hint: 'use a machine with virtualisation switched on, or claude-bottle pack --format oci',
-      };
-    }
-    return {
-      name,
-      status: 'failed',
-      detail: `/dev/kvm is there, but not for you (${code ?? 'unknown'})`,
-      hint: 'join its group and log in again: sudo usermod -aG kvm "$USER"',
-    };
-  }
-}
-
 async function cache(world: World): Promise<Check> {
   return orFailure('cache', async () => {
     const opened = await Cache.open(cachePath(world));
@@ -167,14 +120,4 @@ async function disk(world: World): Promise<Check> {
     const hint = 'make room: claude-bottle cache prune --older-than 7d';
     return { name: 'disk', status: free >= neededBytes ? 'warning' : 'failed', detail, hint };
   });
-}
-
-async function orFailure(name: string, check: () => Promise<Check>): Promise<Check> {
-  try {
-    return await check();
-  } catch (error) {
-    const { what, why, hint } = explain(error);
-    const detail = why === undefined ? what : `${what}. ${why.split('\n', 1)[0]}`;
-    return { name, status: 'failed', detail, ...(hint === undefined ? {} : { hint }) };
-  }
 }

@@ -5,7 +5,8 @@ import { verifyCache } from '../smolmachine/verify.ts';
 import { renderTable } from '../terminal/table.ts';
 import { paint } from '../terminal/terminal.ts';
 import { commandLine, parse } from './command-line.ts';
-import { type Check, checkAll } from './doctor-checks.ts';
+import type { Check } from './doctor-check.ts';
+import { checkAll } from './doctor-checks.ts';
 import { ChecksFailed } from './errors.ts';
 import { openBottles } from './world-bottles.ts';
 import { cachePath, type World } from './world.ts';
@@ -21,11 +22,12 @@ export async function run(argv: readonly string[], world: World): Promise<number
       'mend what can be mended from here: leftovers of killed runs, damaged cache entries',
       false,
     )
+    .option('--boot', 'also boot a machine from the artifact that was used last, and remove it', false)
     .option('--json', 'one JSON document', false);
   if (!parse(command, argv)) return 0;
-  const flags = command.opts<{ fix: boolean; json: boolean }>();
+  const flags = command.opts<{ fix: boolean; boot: boolean; json: boolean }>();
   const fixed = flags.fix ? await fix(world) : [];
-  const checks = await checkAll(world);
+  const checks = await checkAll(world, { boot: flags.boot });
   const failed = checks.filter(({ status }) => status === 'failed').length;
   if (flags.json) {
     world.terminal.stdout.write(`${JSON.stringify({ ok: failed === 0, checks, fixed }, undefined, 2)}\n`);

@@ -26,10 +26,15 @@ export class PackWatcher implements Observer {
   readonly #showsTimings: boolean;
   readonly #started = performance.now();
 
-  constructor(terminal: Terminal, options: { readonly timings: boolean; readonly verbose: boolean }) {
+  /** @param progress where this is a part of something larger, whose progress it joins. */
+  constructor(
+    terminal: Terminal,
+    options: { readonly timings: boolean; readonly verbose: boolean },
+    progress?: Progress,
+  ) {
     // Build output would be overdrawn by a line that redraws itself.
     this.#terminal = options.verbose ? { ...terminal, animated: false } : terminal;
-    this.#progress = new Progress(this.#terminal);
+    this.#progress = progress ?? new Progress(this.#terminal);
     this.#showsTimings = options.timings;
   }
 

@@ -12,7 +12,7 @@ import { findSmolvm } from '../smolvm/find.ts';
 import { BadUsage, commandLine, parse } from './command-line.ts';
 import { BadValue, OutputExists, OutputUnwritable, PackInterrupted } from './errors.ts';
 import { PackWatcher } from './pack-watcher.ts';
-import { cachePath, engineCommand, nonEmpty, type World } from './world.ts';
+import { cachePath, engineCommand, nonEmpty, registryKind, type World } from './world.ts';
 
 interface PackFlags {
   image?: string;
@@ -167,15 +167,7 @@ function requestOf(flags: PackFlags, directory: string | undefined, world: World
 }
 
 function registryOf(flags: PackFlags, world: World): PackRequest['registry'] {
-  const named = flags.registry ?? nonEmpty(world.environment.CLAUDE_BOTTLE_REGISTRY) ?? 'embedded';
-  if (named !== 'embedded' && named !== 'container') {
-    throw new BadValue({
-      help: 'claude-bottle pack --help',
-      what: 'CLAUDE_BOTTLE_REGISTRY',
-      value: named,
-      expected: 'embedded or container',
-    });
-  }
+  const named = flags.registry ?? registryKind(world);
   if (flags.format === 'oci') {
     if (flags.registry === 'container')
       throw usage(

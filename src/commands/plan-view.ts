@@ -1,3 +1,4 @@
+import { backendTraits } from '../backends/names.ts';
 import { describeRule } from '../gate/gate.ts';
 import type { EnvValue } from '../definitions/definition.ts';
 import type { ImagePlan, Plan } from '../bottles/plan.ts';
@@ -11,7 +12,7 @@ export function renderPlan(plan: Plan, envNames: readonly string[], terminal: Te
     ['bottle', bottleLine(plan)],
     ['command', commandLine(plan)],
     ['image', imageLine(plan.image)],
-    ['made of', backendLine(plan)],
+    ['made of', backendLine(plan), plan.backendReason],
     ['workspace', ...workspaceLines(plan)],
     ['may reach', ...egressLines(plan)],
     ['variables', ...envLines(plan, envNames)],
@@ -56,7 +57,14 @@ function imageLine(image: ImagePlan | undefined): string {
 function backendLine({ backend, backendFacts, resources }: Plan): string {
   const { cpus, memoryBytes, pids, diskBytes } = resources;
   const disk = `${formatBytes(diskBytes)} of disk${backendFacts.diskLimit === 'watched' ? ' (watched)' : ''}`;
-  return `a container (${backend}, ${backendFacts.runtime}): ${cpus} cpus, ${formatBytes(memoryBytes)} of memory, ${pids} processes, ${disk}`;
+  const { thing, limitsPids } = backendTraits[backend];
+  const limits = [
+    `${cpus} cpus`,
+    `${formatBytes(memoryBytes)} of memory`,
+    ...(limitsPids ? [`${pids} processes`] : []),
+    disk,
+  ];
+  return `a ${thing} (${backend}, ${backendFacts.runtime}): ${limits.join(', ')}`;
 }
 
 function workspaceLines({ workspace, choices }: Plan): string[] {

@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { InvalidArgumentError, type Command } from 'commander';
+import { InvalidArgumentError, Option, type Command } from 'commander';
 import type { Mount, Resources } from '../backends/backend.ts';
+import { type BackendName, backendNames } from '../backends/names.ts';
 import type { Choices } from '../bottles/plan.ts';
 import { parseBytes } from '../definitions/size.ts';
 import { BadUsage, commandLine } from './command-line.ts';
@@ -20,6 +21,8 @@ export interface StartRequest {
   readonly iKnow: boolean;
   /** Variables whose values are those of this process. */
   readonly envNames: readonly string[];
+  /** Of `--backend`. */
+  readonly backend: BackendName | undefined;
   readonly yes: boolean;
   readonly dryRun: boolean;
   readonly json: boolean;
@@ -46,6 +49,7 @@ interface Flags {
   env: string[];
   user?: string;
   runtime?: string;
+  backend?: BackendName;
   cpus?: number;
   memory?: number;
   pids?: number;
@@ -91,7 +95,13 @@ export function defineStart(world: World): Command {
     .option('--memory <size>', 'memory, for example 4G', bytes)
     .option('--pids <number>', 'processes and threads', whole)
     .option('--disk <size>', 'what it may write, for example 20G', bytes)
-    .option('--runtime <name>', 'an OCI runtime of the engine (default: runsc if the engine has it)')
+    .addOption(
+      new Option(
+        '--backend <name>',
+        'smolmachines: a microVM with a kernel of its own (default where it works); docker: a container',
+      ).choices(backendNames),
+    )
+    .option('--runtime <name>', 'an OCI runtime of the engine, for a container (default: runsc if it has it)')
     .option('--headless', 'no terminal and no questions: the agent works on --prompt and ends', false)
     .option('--prompt <text>', 'what a headless agent is to do')
     .option('--no-bypass', 'leave the agent’s own permission questions on')
@@ -138,6 +148,7 @@ export function startRequest(
     presets: flags.preset,
     iKnow: flags.iKnow,
     envNames: flags.env.map(envName),
+    backend: flags.backend,
     yes: flags.yes || flags.headless,
     dryRun: flags.dryRun,
     json: flags.json,

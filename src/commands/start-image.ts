@@ -3,10 +3,31 @@ import { type InspectedImage, inspectImage } from '../engine/image.ts';
 import { buildOnce } from '../smolmachine/build-once.ts';
 import { Cache } from '../smolmachine/cache.ts';
 import { withoutControls } from '../terminal/terminal.ts';
+import { PackWatcher } from './pack-watcher.ts';
 import type { StartRequest } from './start-flags.ts';
 import type { Prepared } from './start-plan.ts';
 import type { StartSession } from './start-session.ts';
-import { cachePath, nonEmpty, type World } from './world.ts';
+import { cachePath, nonEmpty, registryKind, type World } from './world.ts';
+
+/** Makes the image ready for the backend, as `pack` shows it where that takes something. @throws what `Backend.prepare` does */
+export async function prepareImage(
+  { backend, engine }: Prepared,
+  image: InspectedImage,
+  session: StartSession,
+  held: AsyncDisposableStack,
+  request: StartRequest,
+  world: World,
+): Promise<string> {
+  const { terminal, signal } = world;
+  return await backend.prepare(image, {
+    engine,
+    cacheRoot: cachePath(world),
+    registry: registryKind(world),
+    observer: new PackWatcher(terminal, request, session.progress),
+    held,
+    signal,
+  });
+}
 
 /** Builds or finds the image that the plan names. */
 export async function obtainImage(

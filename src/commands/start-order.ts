@@ -13,6 +13,8 @@ import type { World } from './world.ts';
 interface OrderParts {
   readonly prepared: Prepared;
   readonly image: InspectedImage;
+  /** What the backend made of it. */
+  readonly made: string;
   /** As `secretEnv` found them. */
   readonly secrets: Readonly<Record<string, string>>;
   readonly places: Places;
@@ -20,8 +22,8 @@ interface OrderParts {
 }
 
 /** What the supervisor is told: the plan, with the image that there is now and the values that only it may know. */
-export function launchOrder({ prepared, image, secrets, places, world }: OrderParts): LaunchOrder {
-  const { plan, engine } = prepared;
+export function launchOrder({ prepared, image, made, secrets, places, world }: OrderParts): LaunchOrder {
+  const { plan, engine, machine } = prepared;
   const { definitions, choices } = plan;
   const { agent, bottle } = definitions;
   const user = plan.user;
@@ -32,7 +34,13 @@ export function launchOrder({ prepared, image, secrets, places, world }: OrderPa
     backend: plan.backend,
     engine: engine.address,
     engineFacts: engine.facts,
-    image: { reference: image.reference, id: image.id },
+    ...(machine === undefined ? {} : { machine }),
+    image: {
+      reference: image.reference,
+      id: image.id,
+      prepared: made,
+      defaults: { user: image.config.config.User ?? '', env: image.config.config.Env ?? [] },
+    },
     agent,
     bottles: bottle.names,
     ...(plan.template === undefined ? {} : { template: plan.template.name }),

@@ -4,7 +4,9 @@ import { stat } from 'node:fs/promises';
 import { availableParallelism, totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { Backend, Bottle } from '../backends/backend.ts';
-import { dockerBackend } from '../backends/docker/backend.ts';
+import { requireDirectories } from '../backends/mounts.ts';
+import { backendNames, backendTraits } from '../backends/names.ts';
+import type { MachineAddress } from '../backends/smolmachines/address.ts';
 import { makePlan, type Plan } from '../bottles/plan.ts';
 import { newSlug } from '../bottles/slug.ts';
 import type { Definitions } from '../definitions/definition.ts';
@@ -18,16 +20,18 @@ import { Declined } from './errors.ts';
 import { type HostPresets, hostPresets } from './host-presets.ts';
 import { confirm } from './questions.ts';
 import { renderPlan } from './plan-view.ts';
-import { version } from '../version.ts';
+import { backendSaid, bottleSays, openBackend } from './start-backend.ts';
 import type { StartRequest } from './start-flags.ts';
 import { bottlesPlaces, homeOf } from './world-bottles.ts';
-import { engineCommand, type World } from './world.ts';
+import { cachePath, engineCommand, type World } from './world.ts';
 
 /** A plan, and what was opened to make it. */
 export interface Prepared {
   readonly plan: Plan;
   readonly engine: Engine;
   readonly backend: Backend;
+  /** Of bottles that are machines. */
+  readonly machine?: MachineAddress;
   /** The bottle that there will be. */
   readonly bottle: Bottle;
   readonly presets: HostPresets;
@@ -38,12 +42,19 @@ export interface Prepared {
 export async function preparePlan(request: StartRequest, world: World): Promise<Prepared> {
   const directory = process.cwd();
   const { signal } = world;
-  const [{ workspace, definitions }, { engine, backend, backendFacts }, ownDockerfile] = await Promise.all([
-    found(request, directory, world),
-    connected(request, world),
+  const finding = found(request, directory, world);
+  const connecting = Engine.connect({ command: engineCommand(world.environment), signal });
+  const opening = wanted(request, finding, world).then((said) =>
+    openBackend(world, { said, runtime: request.choices.runtime, engine: () => connecting }),
+  );
+  const [{ workspace, definitions }, engine, opened, ownDockerfile] = await Promise.all([
+    finding,
+    connecting,
+    opening,
     dockerfileIn(directory),
   ]);
   signal.throwIfAborted();
+  const { backend, machine } = opened;
   const { agent, bottle } = definitions;
   const named = agent.template ?? bottle.template ?? agent.name;
   const template = templateNames.includes(named) ? templateOf(named) : undefined;
@@ -52,9 +63,12 @@ export async function preparePlan(request: StartRequest, world: World): Promise<
   const mounts = await checkMounts(request.choices.mounts, {
     places: bottlesPlaces(world),
     home: homeOf(world.environment),
+    own: [cachePath(world), ...opened.own],
     engineSocket: engine.socket,
     runtimeDirectory: world.environment['XDG_RUNTIME_DIR'],
   });
+  // Before an image is built and packed for nothing.
+  if (!backendTraits[opened.name].mountsFiles) await requireDirectories(mounts);
   const plan = makePlan({
     slug: newSlug(agent.name),
     definitions,
@@ -64,8 +78,9 @@ export async function preparePlan(request: StartRequest, world: World): Promise<
     ownDockerfile:
       ownDockerfile ?? (workspace === undefined ? undefined : await dockerfileIn(workspace.root)),
     workspace,
-    backend: backend.name,
-    backendFacts,
+    backend: opened.name,
+    backendReason: opened.reason,
+    backendFacts: opened.facts,
     host: { cpus: availableParallelism(), memoryBytes: totalmem() },
     rules: [...bottle.rules, ...presets.rules, ...allowed(request)],
     presets: presets.fromImage,
@@ -74,9 +89,15 @@ export async function preparePlan(request: StartRequest, world: World): Promise<
     plan,
     engine,
     backend,
+    ...(machine === undefined ? {} : { machine }),
     bottle: backend.bottle(plan.slug),
     presets,
-    warnings: [...definitions.warnings, ...presets.problems, ...mounts.map(mountWarning)],
+    warnings: [
+      ...definitions.warnings,
+      ...presets.problems,
+      ...mounts.map(mountWarning),
+      ...limitWarnings(plan),
+    ],
   };
 }
 
@@ -94,6 +115,15 @@ export async function confirmPlan(_prepared: Prepared, request: StartRequest, wo
   if (request.yes) return;
   if (!(await confirm('start?', { flag: '--yes', signal: world.signal })))
     throw new Declined({ what: 'not started' });
+}
+
+/** The backend of the command line, of the environment, or of the bottle: that is waited for only where nobody else says. */
+async function wanted(
+  request: StartRequest,
+  finding: ReturnType<typeof found>,
+  { environment }: World,
+): Promise<ReturnType<typeof backendSaid>> {
+  return backendSaid(request, environment) ?? bottleSays((await finding).definitions.bottle);
 }
 
 /** The repository here and the definitions, which may be in it. */
@@ -115,16 +145,18 @@ async function found(
     bottles: request.bottles,
     iKnow: request.iKnow,
     builtIn: templateNames,
+    backends: backendNames,
   });
   return { workspace, definitions };
 }
 
-async function connected(request: StartRequest, { environment, signal }: World) {
-  const engine = await Engine.connect({ command: engineCommand(environment), signal });
-  const backend = dockerBackend(engine, { version: version() });
-  const { runtime } = request.choices;
-  const backendFacts = await backend.check(runtime === undefined ? {} : { runtime });
-  return { engine, backend, backendFacts };
+/** What was asked for by number, and that a bottle of this kind does not hold to. */
+function limitWarnings({ backend, choices, definitions }: Plan): string[] {
+  const pids = choices.resources.pids ?? definitions.bottle.resources.pids;
+  if (pids === undefined || backendTraits[backend].limitsPids) return [];
+  return [
+    `the limit of ${pids} processes is not held: what bounds the processes of a ${backendTraits[backend].thing} is its memory`,
+  ];
 }
 
 /** @throws RuleInvalid, RuleTooBroad */

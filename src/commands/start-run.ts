@@ -5,12 +5,12 @@ import { confirmPlan, preparePlan, showPlan } from './start-plan.ts';
 import { defineStart, startRequest } from './start-flags.ts';
 import { launchOrder, secretEnv } from './start-order.ts';
 import { StartSession } from './start-session.ts';
-import { obtainImage } from './start-image.ts';
+import { obtainImage, prepareImage } from './start-image.ts';
 import { openBottles } from './world-bottles.ts';
 import type { World } from './world.ts';
 
 /**
- * Plan → y/N → build → launch → attend → what came out.
+ * Plan → y/N → build → prepare → launch → attend → what came out.
  * @param early a supervisor that was started already; it is for the caller to end when this throws before its order.
  */
 export async function runStart(
@@ -34,6 +34,8 @@ export async function runStart(
   const supervisor = early ?? (await Supervisor.start());
   await using session = new StartSession(supervisor, prepared, request, world);
   const image = await obtainImage(prepared, session, request, world);
-  const order = launchOrder({ prepared, image, secrets, places, world });
+  await using held = new AsyncDisposableStack();
+  const made = await prepareImage(prepared, image, session, held, request, world);
+  const order = launchOrder({ prepared, image, made, secrets, places, world });
   return await session.run(order);
 }

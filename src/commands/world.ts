@@ -1,4 +1,5 @@
 import { homedir } from 'node:os';
+import { BadValue } from './errors.ts';
 import { cacheRoot } from '../smolmachine/cache-tree.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 
@@ -23,4 +24,17 @@ export function engineCommand(environment: World['environment']): string {
 /** A variable that is set to nothing counts as not set. */
 export function nonEmpty(value: string | undefined): string | undefined {
   return value === '' ? undefined : value;
+}
+
+/** Which registry smolvm pulls from: `CLAUDE_BOTTLE_REGISTRY`, else ours. @throws BadValue */
+export function registryKind({ environment }: World): 'embedded' | 'container' {
+  const what = 'CLAUDE_BOTTLE_REGISTRY';
+  const named = nonEmpty(environment[what]) ?? 'embedded';
+  if (named === 'embedded' || named === 'container') return named;
+  throw new BadValue({
+    what,
+    value: named,
+    expected: 'embedded or container',
+    help: 'claude-bottle pack --help',
+  });
 }

@@ -28,6 +28,7 @@ export interface BottleSettings {
   /** Empty: the one of a parent is cleared. */
   readonly command?: readonly string[];
   readonly user?: string;
+  readonly backend?: string;
   readonly gitUser: GitUser;
   /** `egress`, as a whole. */
   readonly egress?: Egress;
@@ -37,6 +38,8 @@ export interface BottleSettings {
 export interface BottleContext {
   readonly iKnow: boolean;
   readonly templates: readonly string[];
+  /** What a bottle can be made of, as `backend` names it. */
+  readonly backends: readonly string[];
   /** Absolute: what relative paths start from, and the context where none is named. */
   readonly base: string;
   readonly home: string;
@@ -50,7 +53,11 @@ export const commandFields = list(
 
 /** A template's name, as agents and bottles write it. */
 export function templateField(templates: readonly string[]) {
-  return read(`one of ${templates.join(', ')}`, (value) => templates.find((one) => one === value));
+  return oneOf(templates);
+}
+
+function oneOf(known: readonly string[]) {
+  return read(`one of ${known.join(', ')}`, (value) => known.find((one) => one === value));
 }
 
 const path = text('a path', /^[^~]|^~\//);
@@ -59,7 +66,7 @@ const bytes = read('a size such as 4G or 512MiB', (value) => {
   return size !== undefined && size > 0 && Number.isSafeInteger(size) ? size : undefined;
 });
 
-function bottleFields({ iKnow, templates }: BottleContext) {
+function bottleFields({ iKnow, templates, backends }: BottleContext) {
   return mapping({
     extends: names.optional(),
     env: envFields.optional(),
@@ -104,6 +111,7 @@ function bottleFields({ iKnow, templates }: BottleContext) {
       'a user as in USER of a Dockerfile: a name or number, with :group or without',
       /^[A-Za-z0-9_][\w.-]*(?::[A-Za-z0-9_][\w.-]*)?$/,
     ).optional(),
+    backend: oneOf(backends).optional(),
   });
 }
 type BottleFields = z.output<ReturnType<typeof bottleFields>>;
@@ -120,6 +128,7 @@ export const bottleKeys: readonly string[] = [
   'resources',
   'command',
   'user',
+  'backend',
 ] satisfies (keyof BottleFields)[];
 
 /** Keys of agents: what is said when one stands in a bottle. */
@@ -163,6 +172,7 @@ export function readBottle(source: FrontMatter, context: BottleContext): BottleF
       },
       ...(fields.command === undefined ? {} : { command: fields.command }),
       ...(fields.user === undefined ? {} : { user: fields.user }),
+      ...(fields.backend === undefined ? {} : { backend: fields.backend }),
       gitUser: fields['git-gate']?.user ?? {},
       ...(fields.egress === undefined ? {} : { egress: readEgress(fields.egress, source, context.iKnow) }),
       warnings: notBuilt(fields, source),

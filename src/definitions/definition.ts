@@ -58,6 +58,8 @@ export interface BottleDefinition {
   };
   readonly command?: readonly string[];
   readonly user?: string;
+  /** What it is to be made of; without it, whatever this machine is best for. */
+  readonly backend?: string;
   readonly gitUser: GitUser;
   readonly presets: readonly string[];
   /** The rules that stand in the files themselves; those of presets come on top. */

@@ -23,6 +23,8 @@ export interface DefinitionsRequest {
   readonly iKnow: boolean;
   /** Agents that are built in; the templates that definitions may name. */
   readonly builtIn: readonly string[];
+  /** What a bottle can be made of, as its definition may name it. */
+  readonly backends: readonly string[];
 }
 
 /** An agent that can be started by its name. */
@@ -37,12 +39,13 @@ export interface ListedAgent {
  * @throws DefinitionInvalid, DefinitionUnreadable, DefinitionNameInvalid, AgentUnknown, BottleUnknown, BottleCycle
  */
 export async function loadDefinitions(request: DefinitionsRequest): Promise<Definitions> {
-  const { home, repository, directory, iKnow, builtIn } = request;
+  const { home, repository, directory, iKnow, builtIn, backends } = request;
   for (const name of request.bottles) checkName('bottle', name);
   const found = await findAgent(request);
   const bottles = new BottleShelf(homeShelf(home, 'bottles'), {
     iKnow,
     templates: builtIn,
+    backends,
     base: repository ?? directory,
     home,
   });

@@ -36,7 +36,7 @@ export function combine(bottles: readonly BottleSettings[]): BottleSettings {
 
 /** What was merged, as it is used. */
 export function finish(settings: BottleSettings, names: readonly string[]): BottleDefinition {
-  const { command, provider, image, user, egress } = settings;
+  const { command, provider, image, user, backend, egress } = settings;
   return {
     names,
     env: settings.env,
@@ -45,6 +45,7 @@ export function finish(settings: BottleSettings, names: readonly string[]): Bott
     resources: settings.resources,
     ...pick('command', command?.length === 0 ? undefined : command),
     ...pick('user', user),
+    ...pick('backend', backend),
     gitUser: settings.gitUser,
     presets: egress?.presets ?? [],
     rules: egress?.rules ?? [],
@@ -60,7 +61,7 @@ export function overlayUser(under: GitUser, over: GitUser): GitUser {
 function last(
   earlier: BottleSettings,
   later: BottleSettings,
-): Pick<BottleSettings, 'provider' | 'image' | 'command' | 'user'> {
+): Pick<BottleSettings, 'provider' | 'image' | 'command' | 'user' | 'backend'> {
   // A Dockerfile that is part of an `agent_provider` goes with it.
   const inherited =
     later.provider !== undefined && earlier.image?.saidBy === 'agent_provider' ? undefined : earlier.image;
@@ -69,6 +70,7 @@ function last(
     ...pick('image', later.image ?? inherited),
     ...pick('command', later.command ?? earlier.command),
     ...pick('user', later.user ?? earlier.user),
+    ...pick('backend', later.backend ?? earlier.backend),
   };
 }
 

@@ -3,8 +3,8 @@ import { PassThrough, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
-import { DeadlineExceeded } from '../process/errors.ts';
-import { type RunResult, type StreamedChild, Tail } from '../process/run.ts';
+import { type RunResult, Tail } from '../process/run.ts';
+import { stopper, tied, type TiedOptions, tiedGraceMs as graceMs } from '../process/tied.ts';
 import { apiHijack, bodyOf, messageOf } from './api.ts';
 import { callForJson, callMs, unanswered } from './call.ts';
 import { isGone } from './container.ts';
@@ -14,26 +14,14 @@ import { EngineAnswerUnknown } from './errors.ts';
 import { Demultiplexer } from './multiplexed.ts';
 
 /** A program to run in a container that ends itself, with all that it started, when its standard input ends. */
-export interface TiedProgram {
+export interface TiedProgram extends TiedOptions {
   readonly argv: readonly string[];
-  /** Written to its standard input, which then stays open. */
-  readonly input: string;
-  /** How a deadline calls it. */
-  readonly called: string;
-  /** Milliseconds until its standard input is ended; the program's `done` then rejects with DeadlineExceeded. */
-  readonly timeoutMs?: number;
-  /** The same, with the signal's reason. */
-  readonly signal?: AbortSignal;
 }
 
 export interface Program extends AsyncDisposable {
   readonly stdout: Readable;
   readonly done: Promise<RunResult>;
 }
-
-/** Between the end of the standard input and the moment we stop waiting for the program to take note. */
-const graceMs = 5_000;
-const turnMs = 100;
 
 /** Runs a program in a container that runs. Disposing ends it and waits until it is gone. */
 export function execInContainer(engine: Engine, name: string, program: TiedProgram): Program {
@@ -48,41 +36,7 @@ function throughCli(engine: Engine, name: string, program: TiedProgram): Program
     input: program.input,
     holdInput: true,
   });
-  // A stream of its own, so that what the caller leaves unread can be let go without breaking the program's pipe.
-  const stdout = child.stdout.pipe(new PassThrough());
-  let ending: Promise<void> | undefined;
-  const end = () => (ending ??= endTied(child, over));
-  const ended = stopper(program, () => void end());
-  const done = ended.watch(child.done.then((result) => judge(engine, name, result)));
-  const over = done.then(
-    () => true,
-    () => true,
-  );
-  return {
-    stdout,
-    done,
-    async [Symbol.asyncDispose]() {
-      stdout.destroy();
-      await end();
-      await child[Symbol.asyncDispose]();
-    },
-  };
-}
-
-/**
- * Ends the input of a program that is tied to it, and waits until it is gone. Podman's conmon does not come to the end of
- * the input as long as output keeps it busy, and a program's end is told only once its output was read: so in turns.
- */
-async function endTied(child: StreamedChild, over: Promise<boolean>): Promise<void> {
-  child.closeInput();
-  const within = (ms: number) => Promise.race([over, sleep(ms, false, { ref: false })]);
-  for (const limit = Date.now() + graceMs; Date.now() < limit;) {
-    child.stdout.pause();
-    if (await within(turnMs)) return;
-    child.stdout.resume();
-    if (await within(turnMs)) return;
-  }
-  await child[Symbol.asyncDispose]();
+  return tied(child, program, (result) => judge(engine, name, result));
 }
 
 /** A command line's own failure looks like a program's; whether the container runs tells the two apart. */
@@ -91,45 +45,6 @@ async function judge(engine: Engine, name: string, result: RunResult): Promise<R
   const container = await inspectContainer(engine, name);
   if (container?.State.Running === true) return result;
   throw engine.failure('exec', result, name);
-}
-
-/** Ends a program at its deadline or on its signal, and makes its end say so. */
-function stopper(program: TiedProgram, end: () => void) {
-  let reason: unknown;
-  const stop = (why: unknown) => {
-    if (reason !== undefined) return;
-    reason = why;
-    end();
-  };
-  const { timeoutMs, signal } = program;
-  const timer =
-    timeoutMs === undefined
-      ? undefined
-      : setTimeout(
-          () => stop(new DeadlineExceeded({ command: program.called, deadlineMs: timeoutMs })),
-          timeoutMs,
-        );
-  const onAbort = () => stop(signal?.reason);
-  signal?.addEventListener('abort', onAbort, { once: true });
-  return {
-    stop,
-    watch(work: Promise<RunResult>): Promise<RunResult> {
-      const done = work
-        .catch((error: unknown) => {
-          throw reason ?? error;
-        })
-        .then((result) => {
-          if (reason !== undefined) throw reason;
-          return result;
-        })
-        .finally(() => {
-          clearTimeout(timer);
-          signal?.removeEventListener('abort', onAbort);
-        });
-      done.catch(() => undefined);
-      return done;
-    },
-  };
 }
 
 const Created = z.object({ Id: z.string() });

@@ -12,6 +12,8 @@ export interface Daemon {
   readonly ended: Promise<number>;
   /** Lets this process end while the daemon runs. */
   release(): void;
+  /** Ends it at once, with its process group; what it said last may be lost. */
+  kill(): void;
 }
 
 /**
@@ -21,10 +23,15 @@ export interface Daemon {
 export async function startDaemon(
   program: string,
   args: readonly string[],
-  options: { readonly cwd: string },
+  options: {
+    readonly cwd: string;
+    /** Laid over our own environment; `undefined` removes a variable. */
+    readonly env?: Readonly<Record<string, string | undefined>>;
+  },
 ): Promise<Daemon> {
   const child = spawn(program, [...args], {
     cwd: options.cwd,
+    env: { ...process.env, ...options.env },
     stdio: ['pipe', 'pipe', 'pipe'],
     detached: true,
   });
@@ -51,6 +58,17 @@ function daemonOf(child: ChildProcess): Daemon {
     release() {
       child.unref();
       for (const pipe of [stdin, stdout, stderr]) pipe.destroy();
+    },
+    kill() {
+      // Until its end was heard of, its number is nobody else's.
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      try {
+        process.kill(-pid, 'SIGKILL');
+      } catch {
+        // Gone just now.
+      }
+      // What it started in sessions of their own may hold them for as long as it lives.
+      for (const pipe of [stdout, stderr]) pipe.destroy();
     },
   };
 }

@@ -90,6 +90,21 @@ class Terminal implements Disposable {
 }
 
 /**
+ * Makes the terminal that is our standard input pass on every byte as it is, both ways, until disposed. Node's own way
+ * leaves it adding carriage returns to what is printed (libuv, src/unix/tty.c, UV_TTY_MODE_RAW), which moves the cursor of
+ * a full-screen program.
+ */
+export function rawTerminal(): Disposable {
+  const modes = stty(['-g']);
+  stty(['raw', '-echo']);
+  return {
+    [Symbol.dispose]() {
+      if (modes !== undefined) stty([modes]);
+    },
+  };
+}
+
+/**
  * What stty prints about our terminal; `undefined` when it fails, for then there is no terminal any more. Not through
  * `run`, which gives a program a session of its own and thereby no terminal.
  */

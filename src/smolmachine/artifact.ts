@@ -24,6 +24,8 @@ const ArtifactManifest = z.object({
   host_platform: z.string().default(''),
   smolvm_version: z.string().default(''),
   image_size: z.number().nonnegative().default(0),
+  /** `NAME=VALUE`, the image's; left out when there is none. */
+  env: z.array(z.string()).default([]),
   assets: z.object({
     agent_rootfs: Asset.optional(),
     layers: z.array(Asset.extend({ digest: z.string() })).default([]),

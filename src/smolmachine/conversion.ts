@@ -12,7 +12,12 @@ import type { EntryForm, NewEntry } from './entry.ts';
 export interface PackRequest {
   readonly source:
     | { readonly kind: 'build'; readonly build: BuildSource }
-    | { readonly kind: 'image'; readonly reference: string };
+    | {
+        readonly kind: 'image';
+        readonly reference: string;
+        /** What it is called in the cache's list; the reference by default. */
+        readonly shownAs?: string;
+      };
   readonly form: EntryForm;
   /** Which registry smolvm pulls from: ours, or a container of the engine's. */
   readonly registry: 'embedded' | 'container';

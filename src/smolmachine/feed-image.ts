@@ -66,7 +66,7 @@ async function choose(conversion: Conversion, store: LayerStore, registry: Embed
 /** What tells this source of images from others. */
 function sourceOf({ engine, request: { source } }: Conversion): Source {
   const where = engine.endpoint ?? engine.command;
-  if (source.kind === 'image') return [where, 'image', source.reference];
+  if (source.kind === 'image') return [where, 'image', source.shownAs ?? source.reference];
   const { context, dockerfile = '', target = '' } = source.build;
   return [where, 'build', context, dockerfile, target];
 }

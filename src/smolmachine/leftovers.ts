@@ -6,7 +6,7 @@ import { untagImage } from '../engine/image.ts';
 import { clearDeadLocks } from '../process/lock.ts';
 import { isSurelyRunning } from '../process/owner.ts';
 import { type EngineAddress, type Leftover, reap } from '../process/scratch.ts';
-import { stopMachinesBelow } from '../smolvm/machines.ts';
+import { stopMachinesBelow } from '../smolvm/vm-processes.ts';
 import { pruneCompiled } from './compiled-code.ts';
 import type { CacheTree } from './cache-tree.ts';
 

@@ -73,7 +73,11 @@ async function obtainImage(
   const { cache, engine, observer, signal } = tools;
   const { source } = request;
   if (source.kind === 'image') {
-    return observer.step('inspect', () => inspectImage(engine, source.reference, { signal }));
+    const { reference, shownAs = reference } = source;
+    return observer.step('inspect', async () => ({
+      ...(await inspectImage(engine, reference, { signal })),
+      reference: shownAs,
+    }));
   }
   return observer.step('build', () =>
     buildOnce(source.build, {

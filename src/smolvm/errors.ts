@@ -42,4 +42,62 @@ export class SmolvmPackFailed extends failure('SmolvmPackFailed')<{
   quote: string;
 }> {}
 
-export type SmolvmFailure = SmolvmMissing | SmolvmForeign | SmolvmBroken | SmolvmTooOld | SmolvmPackFailed;
+/** No machine can be booted here: there is no such device, or it is not for this user. */
+export class VirtualisationMissing extends failure('VirtualisationMissing')<{
+  device: string;
+  problem: 'absent' | 'denied';
+  /** The system's. */
+  code: string;
+}> {}
+
+export type MachineAction = 'create' | 'start' | 'stop' | 'delete' | 'ls' | 'status' | 'data-dir' | 'exec';
+
+/**
+ * What an action on a machine failed of: no KVM here or no right to use it, no space, an artifact that is not there or
+ * cannot be used, a machine that does not run, a name that is taken, nothing happening for too long.
+ */
+export type MachineFailureCause =
+  'no-kvm' | 'kvm-permission' | 'no-space' | 'artifact' | 'not-running' | 'exists' | 'timeout' | 'unknown';
+
+/** smolvm did not do what was asked of a machine. `quote` is its own words, without terminal noise, bounded. */
+export class MachineFailed extends failure('MachineFailed')<{
+  action: MachineAction;
+  /** Absent when it is about all of them. */
+  name?: string;
+  version: string;
+  /** smolvm's exit status; 137 also when we ended it for taking too long. */
+  code: number;
+  cause: MachineFailureCause;
+  quote: string;
+}> {}
+
+/** A machine that was to have no network has one, because its artifact asks for it. It has been deleted. */
+export class MachineNetworked extends failure('MachineNetworked')<{ name: string; artifact: string }> {}
+
+/** smolvm separates host and guest by a colon, so neither may hold one; both are absolute. */
+export class MachinePathRefused extends failure('MachinePathRefused')<{ path: string }> {}
+
+/**
+ * The directory that is to hold smolvm's state cannot: its path is longer than sockets below it allow (`limit` bytes), or
+ * relative; somebody else owns it or may write to it; other users cannot walk to it although the machine will run as
+ * one; or the system said `reason`.
+ */
+export class MachineHomeUnusable extends failure('MachineHomeUnusable')<{
+  path: string;
+  reason: 'too-long' | 'relative' | 'not-yours' | 'not-a-directory' | 'not-walkable' | (string & {});
+  limit?: number;
+  /** The directory on the way that others cannot walk through. */
+  barrier?: string;
+}> {}
+
+export type SmolvmFailure =
+  | VirtualisationMissing
+  | SmolvmMissing
+  | SmolvmForeign
+  | SmolvmBroken
+  | SmolvmTooOld
+  | SmolvmPackFailed
+  | MachineFailed
+  | MachineNetworked
+  | MachinePathRefused
+  | MachineHomeUnusable;

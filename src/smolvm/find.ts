@@ -5,7 +5,7 @@ import { CommandMissing, DeadlineExceeded } from '../process/errors.ts';
 import { type RunResult, run } from '../process/run.ts';
 import { type Capability, requirementOf, versionCan } from './capabilities.ts';
 import { SmolvmBroken, SmolvmForeign, SmolvmMissing, SmolvmTooOld } from './errors.ts';
-import { formatVersion, parseVersionLine, type Version } from './version.ts';
+import { formatVersion, parseVersion, parseVersionLine, type Version } from './version.ts';
 
 /** A smol-machines smolvm on this machine. */
 export interface Smolvm {
@@ -57,6 +57,12 @@ export async function findSmolvm(
     throw new SmolvmTooOld({ path, found: formatVersion(found), ...requirementOf(needs) });
   }
   return { path, version: found, can: (capability) => versionCan(found, capability) };
+}
+
+/** One that was found before, by another process of ours, without asking it again. `version` is `X.Y.Z`. */
+export function resumeSmolvm(path: string, version: string): Smolvm {
+  const known = parseVersion(version);
+  return { path, version: known, can: (capability) => versionCan(known, capability) };
 }
 
 async function locate(command: string, path: string): Promise<string | undefined> {

@@ -1,78 +1,277 @@
-import { readdir, readFile, realpath } from 'node:fs/promises';
-import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { type Owner, ownerOf } from '../process/owner.ts';
-import { run } from '../process/run.ts';
+import { DeadlineExceeded } from '../process/errors.ts';
+import { type RunResult, run } from '../process/run.ts';
+import { requirementOf } from './capabilities.ts';
+import { type MachineAction, MachineFailed, MachineNetworked, SmolvmTooOld } from './errors.ts';
+import type { Smolvm } from './find.ts';
+import { createArgv, execArgv, namedArgv } from './machine-argv.ts';
+import type { MachineHome } from './machine-home.ts';
+import { removeRemains } from './machine-remains.ts';
+import { type MachineInfo, type MachineSpec, readMachine, readMachines } from './machine.ts';
+import { machineCauseOf, quoteFailure } from './output.ts';
+import { formatVersion } from './version.ts';
+import { stopMachinesBelow } from './vm-processes.ts';
 
-const pollMs = 20;
-/** A killed process that will not go within this time is stuck in the kernel, and no waiting of ours helps. */
-const goneWithinMs = 5_000;
-
-/**
- * The VM processes whose files are below `directory`. smolvm runs each machine as `smolvm _boot-vm FILE`, in a process
- * group of its own, where FILE is in the machine's directory; its pid is also in `agent.pid` there (v0.8.0 to v1.9.3,
- * src/agent/manager.rs). A pid counts only if its command line names `_boot-vm` and a path below `directory`.
- */
-export async function machinesBelow(directory: string): Promise<Owner[]> {
-  const roots = new Set([directory, await realpath(directory).catch(() => directory)]);
-  const pids = process.platform === 'linux' ? await everyPid() : await notedPids(directory);
-  const owners = await Promise.all(
-    pids.map(async (pid) => ((await runsBelow(pid, roots)) ? await ownerOf(pid) : undefined)),
-  );
-  return owners.filter((owner) => owner !== undefined);
+/** A program for `process/run.ts` and `process/foreground.ts`. */
+export interface MachineCommand {
+  readonly command: string;
+  readonly args: readonly string[];
+  /** Laid over our own environment. */
+  readonly env: Readonly<Record<string, string | undefined>>;
 }
 
 /**
- * Kills the VM processes whose files are below `directory` and waits until they are gone. Call it before removing a
- * directory that a `pack create` worked in: smolvm's VMs outlive a killed CLI.
- * @returns how many there were.
+ * How long each action may take, in milliseconds. Creating unpacks the artifact. Starting is given up by smolvm itself
+ * after 120 s (v1.9.3), later releases wait for 600 s. The rest boots nothing and copies nothing.
  */
-export async function stopMachinesBelow(directory: string): Promise<number> {
-  let stopped = 0;
-  const until = Date.now() + goneWithinMs;
-  for (;;) {
-    const machines = await machinesBelow(directory);
-    if (machines.length === 0 || Date.now() > until) return stopped;
-    for (const { pid } of machines) kill(pid);
-    stopped = Math.max(stopped, machines.length);
-    await sleep(pollMs);
+const deadlines: Readonly<Record<Exclude<MachineAction, 'exec'>, number>> = {
+  create: 15 * 60_000,
+  start: 11 * 60_000,
+  stop: 60_000,
+  delete: 120_000,
+  ls: 60_000,
+  status: 60_000,
+  'data-dir': 60_000,
+};
+
+/** What many machines with long labels take as JSON, with room to spare. */
+const listBytes = 16 * 1024 * 1024;
+
+interface CallOptions {
+  readonly name?: string;
+  readonly signal?: AbortSignal | undefined;
+  readonly captureBytes?: number;
+}
+
+/** The machines of one home of smolvm's. Every call fails with MachineFailed, or the reason of its signal. */
+export class Machines {
+  readonly #smolvm: Smolvm;
+  readonly #home: MachineHome;
+  readonly #deadlines: typeof deadlines;
+
+  private constructor(smolvm: Smolvm, home: MachineHome, limits: typeof deadlines) {
+    this.#smolvm = smolvm;
+    this.#home = home;
+    this.#deadlines = limits;
   }
-}
 
-function kill(pid: number): void {
-  for (const target of [-pid, pid]) {
+  /**
+   * @param smolvm found with `needs: 'bottles'` by whoever wants to make machines; an older one can still list, stop and
+   * delete what is there.
+   * @param options.deadlines milliseconds, for tests.
+   */
+  static open(
+    smolvm: Smolvm,
+    home: MachineHome,
+    options: { readonly deadlines?: Partial<typeof deadlines> } = {},
+  ): Machines {
+    return new Machines(smolvm, home, { ...deadlines, ...options.deadlines });
+  }
+
+  /**
+   * Makes a machine that does not run yet, and makes sure that it has no network: an artifact can ask for one, and
+   * nothing takes that back (v1.9.3, src/cli/machine.rs: `manifest.network || --net`). Whatever fails, or if `signal`
+   * fires, no machine of that name and those labels stays behind.
+   * @throws MachineNetworked, MachinePathRefused, SmolvmTooOld
+   */
+  async create(spec: MachineSpec, signal?: AbortSignal): Promise<void> {
+    if (!this.#smolvm.can('bottles')) {
+      const { path, version } = this.#smolvm;
+      throw new SmolvmTooOld({ path, found: formatVersion(version), ...requirementOf('bottles') });
+    }
+    const { name, artifact } = spec;
+    const args = createArgv(this.#smolvm, spec);
     try {
-      process.kill(target, 'SIGKILL');
-    } catch {
-      // Not a group leader, or gone already.
+      await this.#do('create', args, { name, signal });
+      const made = await this.status(name, signal);
+      if (made === undefined) throw this.#failed('create', name, 0, 'exit status 0, but there is no machine');
+      if (made.network) throw new MachineNetworked({ name, artifact });
+    } catch (error) {
+      if (!(error instanceof MachineFailed && error.fields.cause === 'exists')) await this.#undo(spec);
+      throw error;
     }
   }
-}
 
-async function everyPid(): Promise<number[]> {
-  return (await readdir('/proc')).map(Number).filter((pid) => pid > 0);
-}
-
-async function notedPids(directory: string): Promise<number[]> {
-  const machines = join(directory, 'smolvm', 'vms');
-  const names = await readdir(machines).catch(() => []);
-  const notes = names.map((name) => readFile(join(machines, name, 'agent.pid'), 'latin1').catch(() => ''));
-  return (await Promise.all(notes)).map((note) => Number.parseInt(note, 10)).filter((pid) => pid > 0);
-}
-
-async function runsBelow(pid: number, roots: ReadonlySet<string>): Promise<boolean> {
-  const args = await commandLine(pid);
-  const boot = args.indexOf('_boot-vm');
-  const file = args[boot + 1];
-  return boot > 0 && file !== undefined && [...roots].some((root) => file.startsWith(`${root}/`));
-}
-
-async function commandLine(pid: number): Promise<string[]> {
-  if (process.platform === 'linux') {
-    return (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).split('\0');
+  /** Removes what a creation that failed may have left; what has the name but not our labels is somebody else's. */
+  async #undo({ name, labels }: MachineSpec): Promise<void> {
+    const marks = Object.entries(labels);
+    try {
+      const made = (await this.list()).find((machine) => machine.name === name);
+      if (made === undefined) return await removeRemains(this.#home, name);
+      const ours = marks.length > 0 && marks.every(([key, value]) => made.labels[key] === value);
+      if (ours) await this.delete(name);
+    } catch {
+      // What made the creation fail is what has to be told. By its labels, what is left is found again.
+    }
   }
-  const { stdout } = await run('ps', ['-ww', '-o', 'command=', '-p', String(pid)]);
-  // ps joins with spaces, so a path with a space in it must be put together again.
-  const [, program, file] = /^(.*?) _boot-vm (.*)$/s.exec(stdout.trim()) ?? [];
-  return program === undefined || file === undefined ? [] : [program, '_boot-vm', file];
+
+  /** Boots it; one that runs is no error. Its command runs when this returns. */
+  async start(name: string, signal?: AbortSignal): Promise<void> {
+    await this.#do('start', ['machine', 'start', '--name', name], { name, signal });
+  }
+
+  /** One that does not run, or is not there, is no error. */
+  async stop(name: string): Promise<void> {
+    const result = await this.#run('stop', ['machine', 'stop', '--name', name], { name });
+    if (result.code === 0) return;
+    const state = (await this.list()).find((machine) => machine.name === name)?.state;
+    if (state === 'running' || state === 'unreachable') throw this.#refused('stop', name, result);
+  }
+
+  /**
+   * Ends it by whatever it takes and removes it with its disks; one that is not there is no error. When this returns it
+   * is in no list any more, and its directory is gone.
+   */
+  async delete(name: string): Promise<void> {
+    await this.#end(name);
+    await removeRemains(this.#home, name);
+  }
+
+  async #end(name: string): Promise<void> {
+    await this.stop(name).catch(ifFailed);
+    const args = [...namedArgv(this.#smolvm, 'delete', name), '-f'];
+    const first = await this.#run('delete', args, { name }).catch(ifFailed);
+    if (!(await this.#isListed(name))) return;
+    // Something of it does not end when asked: its process is ours to kill.
+    await stopMachinesBelow(await this.dataDirectory(name));
+    const second = await this.#run('delete', args, { name });
+    if (await this.#isListed(name))
+      throw this.#refused('delete', name, second.code === 0 ? (first ?? second) : second);
+  }
+
+  async #isListed(name: string): Promise<boolean> {
+    return (await this.list()).some((machine) => machine.name === name);
+  }
+
+  /** All machines of this home, also those that are not ours. */
+  async list(signal?: AbortSignal): Promise<readonly MachineInfo[]> {
+    const options = { signal, captureBytes: listBytes };
+    const { stdout } = await this.#do('ls', ['machine', 'ls', '--json'], options);
+    const machines = readMachines(stdout);
+    if (machines === undefined) throw this.#unreadable('ls', undefined, stdout);
+    return machines;
+  }
+
+  /** `undefined`: there is no such machine. */
+  async status(name: string, signal?: AbortSignal): Promise<MachineInfo | undefined> {
+    const args = ['machine', 'status', '--name', name, '--json'];
+    const result = await this.#run('status', args, { name, signal });
+    if (result.code === 0) {
+      const machine = readMachine(result.stdout);
+      if (machine?.name !== name) throw this.#unreadable('status', name, result.stdout);
+      return machine;
+    }
+    // The exit status is the same for one that is not there and for every other failure, and words change.
+    if ((await this.list(signal)).some((machine) => machine.name === name)) {
+      throw this.#refused('status', name, result);
+    }
+    return undefined;
+  }
+
+  /**
+   * The command that runs a further program in a machine, its output as it comes, its exit status the program's.
+   * Nothing is run by this.
+   * @param options.stdin passes the command's standard input on to the program.
+   */
+  execCommand(name: string, argv: readonly string[], options: { readonly stdin: boolean }): MachineCommand {
+    return { command: this.#smolvm.path, args: execArgv(name, argv, options), env: this.#home.env };
+  }
+
+  /**
+   * Whether smolvm, and not the program in the machine, is what failed in an `execCommand` that ended so: both end with
+   * 1, but only smolvm says `Error:` (`error:` when the machine went in the middle of it), and only when the machine does
+   * not run (v1.9.3, src/cli/vm_common.rs, src/cli/machine.rs).
+   * @returns the failure; `undefined` when the program ended like that by itself.
+   */
+  async execFailure(
+    name: string,
+    result: Pick<RunResult, 'code' | 'stderr'>,
+    signal?: AbortSignal,
+  ): Promise<MachineFailed | undefined> {
+    if (result.code !== 1 || !/^error: /im.test(result.stderr)) return undefined;
+    if ((await this.status(name, signal))?.state === 'running') return undefined;
+    const quote = quoteFailure('', result.stderr);
+    const cause = machineCauseOf(quote);
+    return this.#failed('exec', name, 1, quote, cause === 'unknown' ? 'not-running' : cause);
+  }
+
+  /** Where its disks and its console log are, absolute. */
+  async dataDirectory(name: string): Promise<string> {
+    const { stdout } = await this.#do('data-dir', namedArgv(this.#smolvm, 'data-dir', name), { name });
+    const path = stdout.trim();
+    if (!path.startsWith('/')) throw this.#unreadable('data-dir', name, stdout);
+    return path;
+  }
+
+  async #do(
+    action: keyof typeof deadlines,
+    args: readonly string[],
+    options: CallOptions,
+  ): Promise<RunResult> {
+    const result = await this.#run(action, args, options);
+    if (result.code !== 0) throw this.#refused(action, options.name, result);
+    return result;
+  }
+
+  async #run(
+    action: keyof typeof deadlines,
+    args: readonly string[],
+    options: CallOptions,
+  ): Promise<RunResult> {
+    const { name, signal, captureBytes } = options;
+    try {
+      return await run(this.#smolvm.path, args, {
+        env: this.#home.env,
+        // smolvm looks for files of its own in the working directory (src/cli/pack.rs).
+        cwd: '/',
+        deadlineMs: this.#deadlines[action],
+        ...(signal === undefined ? {} : { signal }),
+        ...(captureBytes === undefined ? {} : { captureBytes }),
+      });
+    } catch (error) {
+      if (!(error instanceof DeadlineExceeded)) throw error;
+      const said = `no end within ${error.fields.deadlineMs / 1000} s`;
+      throw this.#failed(action, name, 137, said, 'timeout');
+    }
+  }
+
+  #refused(
+    action: MachineAction,
+    name: string | undefined,
+    { code, stdout, stderr }: RunResult,
+  ): MachineFailed {
+    const quote = quoteFailure(stdout, stderr);
+    return this.#failed(action, name, code, quote === '' ? `exit status ${code}, and not a word` : quote);
+  }
+
+  #unreadable(action: MachineAction, name: string | undefined, stdout: string): MachineFailed {
+    return this.#failed(
+      action,
+      name,
+      0,
+      `an answer that cannot be read: ${JSON.stringify(stdout.slice(0, 300))}`,
+    );
+  }
+
+  #failed(
+    action: MachineAction,
+    name: string | undefined,
+    code: number,
+    quote: string,
+    cause = machineCauseOf(quote),
+  ): MachineFailed {
+    const version = formatVersion(this.#smolvm.version);
+    return new MachineFailed({
+      action,
+      ...(name === undefined ? {} : { name }),
+      version,
+      code,
+      cause,
+      quote,
+    });
+  }
+}
+
+function ifFailed(error: unknown): undefined {
+  if (!(error instanceof MachineFailed)) throw error;
+  return undefined;
 }

@@ -1,5 +1,5 @@
 import { stripVTControlCharacters } from 'node:util';
-import type { PackFailureCause } from './errors.ts';
+import type { MachineFailureCause, PackFailureCause } from './errors.ts';
 
 /** What `pack create` is doing, in the order in which it happens. */
 export type PackProgress =
@@ -62,16 +62,22 @@ export function quoteFailure(stdout: string, stderr: string): string {
   return quote.length > quoteLimit ? `${quote.slice(0, quoteLimit)}…` : quote;
 }
 
+/** What is said of the host, in whatever command: smolvm's words (src/data/errors.rs, src/platform/linux.rs), the kernel's. */
+const hostCauses = [
+  ['kvm-permission', /kvm permission denied|cannot access \/dev\/kvm/i],
+  ['no-kvm', /kvm not available|hypervisor not available/i],
+] as const;
+const fullDisk = /no space left|os error 28|os error 122|quota exceeded|disk full|ENOSPC|EDQUOT/i;
+
 /**
  * The causes in the order in which they are looked for: what is said of the machine comes before what is said of the
  * network, since the one drags the other along. The words are smolvm's (src/platform/linux.rs, src/cli/pack.rs,
  * crates/smolvm-agent/src/storage.rs, v0.8.0 to v1.9.3), crane's, and the kernel's.
  */
-const causes: readonly (readonly [PackFailureCause, RegExp])[] = [
-  ['kvm-permission', /kvm permission denied|cannot access \/dev\/kvm/i],
-  ['no-kvm', /kvm not available|hypervisor not available/i],
+const packCauses: readonly (readonly [PackFailureCause, RegExp])[] = [
+  ...hostCauses,
   ['output-name', /--output names the executable stub/],
-  ['no-space', /no space left|os error 28|os error 122|quota exceeded|disk full|ENOSPC|EDQUOT/i],
+  ['no-space', fullDisk],
   ['too-large', /exceeding the \d+ byte cap/],
   ['auth', /\bUNAUTHORIZED\b|\bDENIED\b|\b40[13]\b (?:Unauthorized|Forbidden)|authentication required/i],
   ['timeout', /timed out|did not become ready|i\/o timeout|deadline exceeded/i],
@@ -83,7 +89,25 @@ const causes: readonly (readonly [PackFailureCause, RegExp])[] = [
 ];
 
 export function causeOf(words: string): PackFailureCause {
-  return causes.find(([, pattern]) => pattern.test(words))?.[0] ?? 'unknown';
+  return packCauses.find(([, pattern]) => pattern.test(words))?.[0] ?? 'unknown';
+}
+
+/**
+ * Likewise for what is done with machines (src/cli/machine.rs `run_from_smolmachine`, src/cli/vm_common.rs,
+ * src/agent/manager.rs, crates/smolvm-pack/src/lib.rs, v1.8.1 to v1.9.3). A name that is taken is told from within the
+ * creation, which speaks of the artifact otherwise.
+ */
+const machineCauses: readonly (readonly [MachineFailureCause, RegExp])[] = [
+  ...hostCauses,
+  ['no-space', fullDisk],
+  ['exists', /machine '[^']*' already exists/],
+  ['artifact', /\.smolmachine|sidecar|invalid magic|unsupported version|checksum mismatch|architecture/],
+  ['not-running', /is not running/],
+  ['timeout', /timed out|did not become ready|deadline exceeded/i],
+];
+
+export function machineCauseOf(words: string): MachineFailureCause {
+  return machineCauses.find(([, pattern]) => pattern.test(words))?.[0] ?? 'unknown';
 }
 
 function saysMore(line: string): boolean {

@@ -8,7 +8,7 @@ import type { Scratch } from '../process/scratch.ts';
 import { largestLayer, raisedExportLimit } from './capabilities.ts';
 import { type PackFailureCause, SmolvmPackFailed } from './errors.ts';
 import type { Smolvm } from './find.ts';
-import { machinesBelow } from './machines.ts';
+import { machinesBelow } from './vm-processes.ts';
 import { causeOf, type PackProgress, quoteFailure, readProgress } from './output.ts';
 import { openWorkPlace, type WorkPlace } from './place.ts';
 import { formatVersion, type Version } from './version.ts';

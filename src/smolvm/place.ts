@@ -3,13 +3,13 @@ import { chmod, mkdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Scratch } from '../process/scratch.ts';
-import { stopMachinesBelow } from './machines.ts';
+import { stopMachinesBelow } from './vm-processes.ts';
 
 /**
  * The longest cache root, in bytes, below which smolvm's sockets still fit into a socket address: on Linux the path
  * of `smolvm/vms/<16 hex>/agent.sock` must stay below 108 bytes (unix(7); v1.9.3, src/agent/manager.rs `vm_data_dir`).
  */
-const longestCacheRoot = 66;
+export const longestCacheRoot = 66;
 
 /** A place where smolvm's cache might live for the time of one pack. */
 export interface Candidate {
@@ -70,9 +70,15 @@ export async function openWorkPlace(scratch: Scratch, walkable: boolean): Promis
   };
 }
 
-async function isWalkable(path: string): Promise<boolean> {
+/** Whether other users can walk to `path` and through it. */
+export async function isWalkable(path: string): Promise<boolean> {
+  return (await barrierOf(path)) === undefined;
+}
+
+/** The directory, `path` or one above it, that other users cannot walk through: the nearest; `undefined`: none is. */
+export async function barrierOf(path: string): Promise<string | undefined> {
   const info = await stat(path).catch(() => undefined);
-  if (info === undefined || (info.mode & 0o001) === 0) return false;
+  if (info === undefined || (info.mode & 0o001) === 0) return path;
   const parent = dirname(path);
-  return parent === path || isWalkable(parent);
+  return parent === path ? undefined : barrierOf(parent);
 }

@@ -45,6 +45,8 @@ export class House implements AsyncDisposable {
       XDG_RUNTIME_DIR: join(path, 'run'),
       XDG_CACHE_HOME: join(path, 'cache'),
       GIT_CONFIG_GLOBAL: join(path, 'gitconfig'),
+      // Also where a machine could be had: tests of machines say so.
+      CLAUDE_BOTTLE_BACKEND: 'docker',
     };
   }
 

@@ -24,7 +24,7 @@ async function machine(change: Partial<MountSurroundings> = {}): Promise<Machine
     path,
     home,
     runtime,
-    surroundings: { places, home, engineSocket: undefined, runtimeDirectory: runtime, ...change },
+    surroundings: { places, home, own: [], engineSocket: undefined, runtimeDirectory: runtime, ...change },
     [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }),
   };
 }
@@ -84,6 +84,16 @@ describe('what would hand over the fence is not mounted, read-only or not', () =
     await check(one, join(one.home, '.claude-bottle-notes'));
   });
 
+  test('the cache that bottles are made from, what holds it and what lies in it', async () => {
+    await using one = await machine();
+    const cache = join(one.path, 'project/cache/claude-bottle');
+    const cached = { ...one, surroundings: { ...one.surroundings, own: [cache] } };
+    await mkdir(join(cache, 'smolmachines'), { recursive: true });
+    for (const path of [cache, join(cache, 'smolmachines'), join(one.path, 'project/cache')])
+      await refused(cached, path, 'own');
+    assert.equal(await check(one, cache), cache);
+  });
+
   test('the runtime directory, also before there is a socket in it', async () => {
     await using one = await machine();
     await refused(one, one.runtime, 'engine');
@@ -127,7 +137,7 @@ describe('what would hand over the fence is not mounted, read-only or not', () =
     const places = placesOf({ XDG_RUNTIME_DIR: runtime }, home);
     const linked = {
       ...one,
-      surroundings: { places, home, engineSocket: undefined, runtimeDirectory: runtime },
+      surroundings: { places, home, own: [], engineSocket: undefined, runtimeDirectory: runtime },
     };
     for (const path of [home, one.home]) await refused(linked, path, 'own');
     for (const path of [runtime, one.runtime]) await refused(linked, path, 'engine');

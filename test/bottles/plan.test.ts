@@ -45,6 +45,7 @@ function facts(given: Partial<PlanFacts> = {}): PlanFacts {
     ownDockerfile: undefined,
     workspace: undefined,
     backend: 'docker',
+    backendReason: 'asked for',
     backendFacts: { runtime: 'runc', diskLimit: 'watched' },
     host: { cpus: 16, memoryBytes: 64 * 2 ** 30 },
     rules: [],
@@ -105,6 +106,14 @@ test('limits are the command line’s, else the bottle’s, else a part of the h
     facts({ definitions: defined, choices: { ...choices, resources: { pids: 7 } } }),
   ).resources;
   assert.deepEqual([given.cpus, given.pids], [1, 7]);
+});
+
+test('a machine gets whole cores, MiB and GiB, and never less than was asked for', () => {
+  const resources = { cpus: 1.5, memoryBytes: 1e9, pids: 7, diskBytes: 10e9 };
+  const asked = { ...choices, resources };
+  const machine = makePlan(facts({ backend: 'smolmachines', choices: asked })).resources;
+  assert.deepEqual(machine, { cpus: 2, memoryBytes: 954 * 2 ** 20, pids: 7, diskBytes: 10 * 2 ** 30 });
+  assert.deepEqual(makePlan(facts({ choices: asked })).resources, resources);
 });
 
 test('the same facts give the same plan', () => {

@@ -59,6 +59,18 @@ test('the agent is the image’s user, in a workspace that is its own', async ()
   assert.equal(stdout, 'agent\n/home/agent\n/workspace\nagent\nagent\nagent\n1\n', stderr);
 });
 
+test('the system prompt is in the bottle, for its user to read and not to change', async () => {
+  await using house = await House.build();
+  await house.define('agents', 'told', '---\ntemplate: shell\n---\nBe brief, größer.\n');
+  const { stdout, stderr } = await house.start([
+    'told',
+    ...shell(
+      'cd /etc/claude-bottle && cat system-prompt.md && echo && stat -c "%U:%G %a" . system-prompt.md; echo x >>system-prompt.md || echo refused',
+    ),
+  ]);
+  assert.equal(stdout, 'Be brief, größer.\nroot:root 755\nroot:root 644\nrefused\n', stderr);
+});
+
 test('variables of a definition reach the agent, and no other variable of this machine does', async () => {
   await using house = await House.build();
   await house.define('bottles', 'dev', '---\nenv:\n  TOKEN: ${HOST_TOKEN}\n  PLAIN: text\n---\n');

@@ -346,7 +346,7 @@ describe('a bottle that is not there is told by every command, with those that a
 test('an image without a shell or git runs its own program', async () => {
   const args = ['start', '--yes', `--image=${bare}`, '--', '/prog', '--version'];
   const { code, stdout, stderr } = await house.bottle(args);
-  assert.equal(stdout, 'bottle-init 2\n', stderr);
+  assert.equal(stdout, 'bottle-init 3\n', stderr);
   assert.equal(code, 0, stderr);
   assert.deepEqual(await house.containers(), []);
 });

@@ -18,6 +18,14 @@ for word in '' st; do COMP_WORDS=(claude-bottle "$word"); COMP_CWORD=1; _claude_
   assert.equal(some, commandNames.filter((name) => name.startsWith('st')).join(' '));
 });
 
+test('bash completes the names of backends where one is asked for', async () => {
+  const { stdout: script } = await run(program, ['completion', 'bash']);
+  const asks = `${script}
+COMP_WORDS=(claude-bottle start --backend sm); COMP_CWORD=3; _claude_bottle; echo "\${COMPREPLY[*]}"`;
+  const { stdout, stderr } = await run('bash', ['-euc', asks]);
+  assert.deepEqual([stdout, stderr], ['smolmachines\n', '']);
+});
+
 test('another shell is refused with those that are known', async () => {
   const { code, stderr } = await run(program, ['completion', 'tcsh']);
   assert.equal(code, 2);

@@ -43,6 +43,7 @@ function load(agent: string) {
     bottles: [],
     iKnow: false,
     builtIn,
+    backends: [],
   });
 }
 

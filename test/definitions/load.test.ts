@@ -178,6 +178,7 @@ describe('what comes with a repository', () => {
     image: 'evil',
     resources: '{ pids: 100000 }',
     user: 'root',
+    backend: 'docker',
   };
   for (const [key, value] of Object.entries(reserved)) {
     test(`never sets ${key}`, async () => {

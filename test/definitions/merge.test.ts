@@ -116,6 +116,13 @@ describe('a child over its parent', () => {
     const cleared = await merged({ a, b: 'extends: a\ncommand: []' });
     assert.deepEqual([cleared.command, cleared.user], [undefined, 'root']);
   });
+  test('backend: replaced, and inherited where the child is silent', async () => {
+    const a = 'backend: docker';
+    assert.equal((await merged({ a, b: 'extends: a' })).backend, 'docker');
+    assert.equal((await merged({ a, b: 'extends: a\nbackend: smolmachines' })).backend, 'smolmachines');
+    assert.equal((await merged({ a, b: 'backend: smolmachines' }, 'b', 'a')).backend, 'docker');
+    assert.equal((await merged({ a: 'user: x' })).backend, undefined);
+  });
 });
 
 describe('side by side', () => {
@@ -208,6 +215,7 @@ test('paths start at the repository, else at the directory, and ~ is the home', 
     bottles: ['c'],
     iKnow: false,
     builtIn: ['claude'],
+    backends: [],
   });
   assert.deepEqual(bottle.image, {
     dockerfile: '/here/Dockerfile',

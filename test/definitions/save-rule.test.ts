@@ -23,6 +23,7 @@ async function home(files: Readonly<Record<string, string>>) {
         bottles: [bottle],
         iKnow: false,
         builtIn: [],
+        backends: [],
       });
       return merged.rules.map(formatRule);
     },

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { backendNames } from '../../src/backends/names.ts';
 import { DefinitionInvalid } from '../../src/definitions/errors.ts';
 import { type DefinitionsRequest, loadDefinitions } from '../../src/definitions/load.ts';
 
@@ -47,6 +48,7 @@ export class Shelf implements AsyncDisposable {
       bottles: [],
       iKnow: false,
       builtIn: ['claude', 'codex', 'shell', 'demo'],
+      backends: backendNames,
       ...request,
     });
   }

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { readFile, readdir, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { run } from '../../src/process/run.ts';
-import { image } from './backends.ts';
+import { image } from './candidate.ts';
 import { Cage, onEvery } from './cage.ts';
 
 const mebi = 1024 * 1024;
@@ -24,13 +24,14 @@ onEvery('exhaustion', (candidate) => {
     ]);
     return {
       ...ended,
-      left: [...(await house.containers()), ...(await readdir(join(house.path, 'run/claude-bottle')))],
+      left: [...(await candidate.left(house)), ...(await readdir(join(house.path, 'run/claude-bottle')))],
     };
   };
 
   test('a fork bomb stays below the limit, the host answers, and stop ends it', async (t) => {
-    const bomb = 'import os, time\nwhile True:\n  try: os.fork()\n  except OSError: time.sleep(0.01)';
-    await using cage = await Cage.start(candidate, ['--pids=200', '--cpus=0.5'], {
+    const bomb = 'import os, time\nwhile True:\n  try: os.fork()\n  except OSError: time.sleep(0.5)';
+    const { mostProcesses, isContainer } = candidate.facts;
+    await using cage = await Cage.start(candidate, ['--pids=200', '--cpus=0.5', '--memory=1G'], {
       command: ['python3', '-c', bomb],
     });
     let most = 0;
@@ -38,12 +39,16 @@ onEvery('exhaustion', (candidate) => {
       const { stdout } = await run('pgrep', ['-c', '-f', 'except OSError: time.sleep']);
       most = Math.max(most, Number(stdout));
     }
-    assert.ok(most >= 150 && most <= 200, `${most} processes`);
+    // A machine's memory may be gone first, and the bottle with it.
+    assert.ok(most >= (isContainer ? 150 : 2) && most <= mostProcesses, `${most} processes`);
     assert.equal((await run('git', ['--version'])).code, 0);
     const stopped = await cage.house.bottle(['stop', cage.slug, '--grace=1s', '--discard', '--yes']);
-    assert.equal(stopped.code, 0, stopped.stderr);
+    if (isContainer || !/no bottle/.test(stopped.stderr)) assert.equal(stopped.code, 0, stopped.stderr);
     assert.deepEqual(await cage.house.list(), []);
-    t.diagnostic(`tried: a fork bomb; stopped by: the limit of processes, at ${most} of 200, and by stop`);
+    assert.deepEqual(await candidate.left(cage.house), []);
+    t.diagnostic(
+      `tried: a fork bomb; stopped by: the limit of processes, at ${most} of ${mostProcesses}, and by stop`,
+    );
   });
 
   test('a memory bomb ends inside, and the start says so', async (t) => {
@@ -52,8 +57,7 @@ onEvery('exhaustion', (candidate) => {
       'held = []\nwhile True: held.append(bytearray(b"x" * (8 << 20)))',
     );
     assert.equal(code, 137, stderr);
-    // Podman with control groups of version 1 does not know why it ended.
-    if (candidate.name === 'docker') assert.match(stderr, /memory ran out/);
+    if (candidate.facts.tellsOutOfMemory) assert.match(stderr, /memory ran out/);
     assert.deepEqual(left, []);
     t.diagnostic('tried: memory without end; stopped by: the limit of memory, inside');
   });
@@ -89,19 +93,22 @@ def huge():
   file = os.open('/tmp/huge', os.O_CREAT | os.O_WRONLY); os.ftruncate(file, 1 << 40)
 def full():
   with open('/run/fill', 'wb', buffering=0) as file:
-    for _ in range(64): file.write(b'x' * (1 << 20))
+    for _ in range(80): file.write(b'x' * (1 << 20))
 def files():
   held = [os.open('/dev/null', os.O_RDONLY) for _ in range(70000)]
 print(name(huge), name(full), name(files))`,
     );
-    assert.equal(stdout, 'EFBIG ENOSPC EMFILE\n', `${code} ${stderr}`);
-    t.diagnostic('tried: a file of 1 TiB, 64 MB in /run, 70000 open files; stopped by: EFBIG ENOSPC EMFILE');
+    assert.equal(stdout, `${candidate.facts.hugeFile} ENOSPC EMFILE\n`, `${code} ${stderr}`);
+    t.diagnostic('tried: a file of 1 TiB, 80 MB in /run, 70000 open files; stopped by: ' + stdout);
   });
 
-  test('a disk bomb ends the bottle, which says so, and 20,000 files do not hinder that', async (t) => {
-    const { code, stderr, left } = await start(
-      ['--disk=200M', '--no-workspace'],
-      `
+  test(
+    'a disk bomb ends the bottle, which says so, and 20,000 files do not hinder that',
+    { skip: candidate.facts.diskUntried ?? false },
+    async (t) => {
+      const { code, stderr, left } = await start(
+        ['--disk=200M', '--no-workspace'],
+        `
 import os, time
 os.mkdir('/tmp/many')
 for number in range(20000): open(f'/tmp/many/{number}', 'w').close()
@@ -109,13 +116,14 @@ for number in range(12):
   with open(f'/tmp/part{number}', 'wb') as file:
     for _ in range(50): file.write(b'x' * (1 << 20))
 time.sleep(120)`,
-    );
-    assert.notEqual(code, 0, stderr);
-    assert.match(stderr, /disk|written/i);
-    assert.match(stderr, /--disk/);
-    assert.deepEqual(left, []);
-    t.diagnostic('tried: 600 MB where 200 are allowed; stopped by: the watch on the disk, or the storage');
-  });
+      );
+      assert.notEqual(code, 0, stderr);
+      assert.match(stderr, /disk|written/i);
+      assert.match(stderr, /--disk/);
+      assert.deepEqual(left, []);
+      t.diagnostic('tried: 600 MB where 200 are allowed; stopped by: the watch on the disk, or the storage');
+    },
+  );
 
   test('1 GB of output leaves a bounded log', async (t) => {
     const flood =
@@ -124,18 +132,8 @@ time.sleep(120)`,
     for (let looks = 0; looks < 600; looks += 1) {
       if ((await cage.bottle.exec(['test', '-e', '/tmp/done'])).code === 0) break;
     }
-    const engine = candidate.env['CLAUDE_BOTTLE_ENGINE'] ?? 'docker';
-    const { stdout } = await run(engine, [
-      'inspect',
-      `--format=${candidate.logPath}`,
-      `claude-bottle-${cage.slug}`,
-    ]);
-    const log = stdout.trim();
-    assert.match(log, /^\//);
     let bytes = 0;
-    for (const one of await readdir(dirname(log))) {
-      if (one.startsWith(basename(log))) bytes += (await stat(join(dirname(log), one))).size;
-    }
+    for (const file of await candidate.logFiles(cage.house, cage.slug)) bytes += (await stat(file)).size;
     assert.ok(bytes > 0 && bytes < 128 * mebi, `${bytes} bytes`);
     const seen = await cage.house.bottle(['logs', cage.slug, '--tail=5'], { captureBytes: mebi });
     assert.equal(seen.code, 0, seen.stderr);
@@ -146,7 +144,13 @@ time.sleep(120)`,
   test('an agent that ends bottle-init ends its own bottle, and nothing else', async (t) => {
     await using cage = await Cage.start(candidate);
     // One second of processor time, then none: the kernel itself kills the first process.
-    await cage.try(["call('prlimit64', 1, 0, ctypes.create_string_buffer(struct.pack('<QQ', 0, 0)), 0)"]);
+    const attempts = `
+for pid in inits():
+    for end in (lambda: call('prlimit64', pid, 0, ctypes.create_string_buffer(struct.pack('<QQ', 0, 0)), 0), lambda: os.kill(pid, 9)):
+        try: end()
+        except OSError: pass`;
+    // The one that asks may be hit too.
+    await cage.try([attempts]).catch(() => undefined);
     const load = `
 for _ in range(20000):
     try: socket.create_connection(('127.0.0.1', 3128), 2).close()
@@ -155,7 +159,10 @@ for _ in range(20000):
     const stopped = await cage.house.bottle(['stop', cage.slug, '--grace=1s', '--discard', '--yes']);
     assert.ok(stopped.code === 0 || /no bottle|ended/i.test(stopped.stderr), stopped.stderr);
     assert.deepEqual(await cage.house.list(), []);
+    assert.deepEqual(await candidate.left(cage.house), []);
     assert.ok(!(await readFile('/proc/self/status', 'utf8')).includes('State:\tZ'));
-    t.diagnostic('tried: prlimit of process 1; stopped by: nothing but its own bottle is hit');
+    t.diagnostic(
+      'tried: prlimit and SIGKILL of every bottle-init; stopped by: nothing but its own bottle is hit',
+    );
   });
 });

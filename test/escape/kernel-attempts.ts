@@ -1,4 +1,5 @@
 import type { Attempt } from './cage.ts';
+import type { Facts } from './candidate.ts';
 
 /** The calls have their numbers in image/attack/tricks.py. */
 const denied = /^(EPERM|EACCES|EROFS|ENOSYS)\b/;
@@ -65,7 +66,7 @@ os.unlink('/tmp/node')`,
 ];
 
 /** Mounts, roots and namespaces. */
-const places: readonly Attempt[] = [
+const places = ({ init }: Pick<Facts, 'init'>): readonly Attempt[] => [
   ...[
     ['a file system in memory', "mount('none', '/tmp/m1', 'tmpfs'); call('umount2', b'/tmp/m1', 2)", true],
     [
@@ -90,7 +91,7 @@ const places: readonly Attempt[] = [
     ['/sys writable again (remount)', "mount('none', '/sys', '', 32)", false],
     ['the sockets’ directory writable again', "mount('none', '/run/claude-bottle', '', 32 | 4096)", false],
     ['over the sockets’ directory', "mount('none', '/run/claude-bottle', 'tmpfs')", false],
-    ['over bottle-init', "mount('/bin/sh', '/run/bottle-init', '', 4096)", false],
+    ['over bottle-init', `mount('/bin/sh', '${init}', '', 4096)`, false],
     ['everything shared with the outside', "mount('none', '/', '', 16384 | (1 << 20))", false],
   ].map(([what, code, works]) => ({
     property: `nothing can be mounted: ${String(what)}`,
@@ -102,7 +103,7 @@ const places: readonly Attempt[] = [
   ...[
     ['the mask of /proc/keys', "call('umount2', b'/proc/keys', 2)"],
     ['the sockets’ directory', "call('umount2', b'/run/claude-bottle', 2)"],
-    ['bottle-init', "call('umount2', b'/run/bottle-init', 2)"],
+    ['bottle-init', `call('umount2', b'${init}', 2)`],
   ].map(([what, code]) => ({
     property: `nothing can be unmounted: ${String(what)}`,
     tried: `umount2(2) of ${String(what)}`,
@@ -239,4 +240,4 @@ const calls: readonly Attempt[] = [
 }));
 
 /** For whoever the bottle's user is. */
-export const kernelAttempts: readonly Attempt[] = [...files, ...places, ...calls];
+export const kernelAttempts = (facts: Facts): readonly Attempt[] => [...files, ...places(facts), ...calls];

@@ -10,7 +10,12 @@ onEvery('the kernel', (candidate) => {
   ] as const) {
     describe(`as ${user}`, () => {
       const cage = sharedCage(() => Cage.start(candidate, [`--user=${user}`]));
-      allStopped(candidate, [...own, ...kernelAttempts, ...init, ...rights], cage);
+      allStopped(
+        candidate,
+        [...own, ...kernelAttempts(candidate.facts), ...init(candidate.facts), ...rights],
+        cage,
+        user,
+      );
     });
   }
 });

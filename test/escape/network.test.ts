@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { z } from 'zod';
 import { allStopped, Cage, onEvery, sharedCage } from './cage.ts';
@@ -10,10 +12,21 @@ const outside = await hostSide();
 after(() => outside[Symbol.asyncDispose]());
 
 onEvery('ways out', (candidate) => {
-  for (const user of ['agent', 'root']) {
+  for (const user of ['agent', 'root'] as const) {
     describe(`as ${user}`, () => {
       const cage = sharedCage(() => Cage.start(candidate, [`--user=${user}`]));
-      allStopped(candidate, networkAttempts(outside), cage);
+      allStopped(candidate, networkAttempts(outside, candidate.facts), cage, user);
+
+      test('the host’s side of the sockets is as it was', async () => {
+        const { mounted } = (await cage()).places;
+        assert.deepEqual((await readdir(mounted)).sort(), ['gate.sock', 'variables.sock']);
+        for (const name of await readdir(mounted)) {
+          const { mode, uid, mtimeMs } = await stat(join(mounted, name));
+          assert.equal(mode & 0o777, 0o666, name);
+          assert.equal(uid, process.getuid?.(), name);
+          assert.ok(mtimeMs > 0, name);
+        }
+      });
     });
   }
 });

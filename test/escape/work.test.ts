@@ -3,7 +3,7 @@ import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { run } from '../../src/process/run.ts';
-import { image } from './backends.ts';
+import { image } from './candidate.ts';
 import { Cage, onEvery } from './cage.ts';
 
 const commit = 'git add -A && git -c user.name=a -c user.email=a@b commit -q -m';

@@ -5,7 +5,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
-import { stopMachinesBelow } from '../../src/smolvm/machines.ts';
+import { stopMachinesBelow } from '../../src/smolvm/vm-processes.ts';
 import { filesOf, readArtifact } from './artifact.ts';
 import { double, smolvm, versions } from './double.ts';
 import { type Compression, layerOf, password, TestRegistry, username } from './registry.ts';

@@ -7,7 +7,7 @@ import { isProvablyDead } from '../../src/process/owner.ts';
 import { Leftover, Scratch } from '../../src/process/scratch.ts';
 import { type PackFailureCause, SmolvmPackFailed } from '../../src/smolvm/errors.ts';
 import { findSmolvm, type Smolvm } from '../../src/smolvm/find.ts';
-import { machinesBelow } from '../../src/smolvm/machines.ts';
+import { machinesBelow } from '../../src/smolvm/vm-processes.ts';
 import type { PackProgress } from '../../src/smolvm/output.ts';
 import { type PackOptions, packCreate, packLeftovers } from '../../src/smolvm/pack.ts';
 import { filesOf, readArtifact } from './artifact.ts';

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { Scratch } from '../../src/process/scratch.ts';
-import { machinesBelow, stopMachinesBelow } from '../../src/smolvm/machines.ts';
+import { machinesBelow, stopMachinesBelow } from '../../src/smolvm/vm-processes.ts';
 import { choosePlace, openWorkPlace } from '../../src/smolvm/place.ts';
 
 describe('the place of a machine', () => {

@@ -8,8 +8,8 @@ import { imageDefaults } from '../../engine/image-defaults.ts';
 import type { Backend, BackendFacts, Bottle, BottleSpec, FoundBottle } from '../backend.ts';
 import { ContainerBottle } from './bottle.ts';
 import { inTermsOf } from './failures.ts';
-import type { Identity } from './init.ts';
-import { bottleOf, label } from './labels.ts';
+import type { Identity } from '../init-arguments.ts';
+import { bottleOf, label } from '../labels.ts';
 import { checkPlace } from './place.ts';
 import { containerName, hostsFile, hostsText, planContainer } from './plan.ts';
 import { chooseRuntime, inTermsOfRuntime, probeRuntime } from './runtime.ts';
@@ -47,6 +47,11 @@ class ContainerBackend implements Backend {
       runtime: chosen ?? defaultRuntime,
       diskLimit: limits === 'always' ? 'enforced' : 'watched',
     };
+  }
+
+  /** Containers are made of what the engine has. */
+  prepare({ id }: { readonly id: string }): Promise<string> {
+    return Promise.resolve(id);
   }
 
   async create(spec: BottleSpec, signal?: AbortSignal): Promise<Bottle> {
@@ -107,7 +112,7 @@ async function identityFor(
   spec: BottleSpec,
   signal: AbortSignal | undefined,
 ): Promise<Identity> {
-  const { user, env } = await imageDefaults(engine, spec.image, signalOf(signal));
+  const { user, env } = spec.imageDefaults ?? (await imageDefaults(engine, spec.image, signalOf(signal)));
   return {
     user: spec.user || user || '0:0',
     keepsHome: 'HOME' in spec.env || env.some((entry) => entry.startsWith('HOME=')),

@@ -1,4 +1,4 @@
-import { type Program, execInContainer } from '../../engine/container-exec.ts';
+import { execInContainer } from '../../engine/container-exec.ts';
 import { getFiles, putFiles } from '../../engine/container-files.ts';
 import { lastLogTime, readLogs } from '../../engine/container-logs.ts';
 import {
@@ -12,7 +12,7 @@ import { readContainerText } from '../../engine/container-text.ts';
 import { type Engine, signalOf } from '../../engine/engine.ts';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PassThrough, type Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { Tail } from '../../process/run.ts';
 import {
   type Account,
@@ -28,10 +28,11 @@ import {
 import { BottleGone, UserUnknown } from '../errors.ts';
 import { findAccount, namesGroup } from './account.ts';
 import { failureOfBottle, inTermsOf } from './failures.ts';
-import { execArguments, type Identity } from './init.ts';
-import { identityOf } from './labels.ts';
+import { execArguments, type Identity } from '../init-arguments.ts';
+import { identityOf } from '../labels.ts';
 import { containerName, hostsFile, hostsText } from './plan.ts';
-import { tiedInput } from './tied-input.ts';
+import { later } from '../later.ts';
+import { tiedInput } from '../tied-input.ts';
 
 /** What nobody types: pressed once it waits for a second key, and goes through. `docker attach` has no way to have none. */
 const detachKeys = Array.from({ length: letGo.times }, () => letGo.key.toLowerCase()).join(',');
@@ -208,36 +209,4 @@ function statusOf({ State }: InspectedContainer): BottleStatus {
   if (State.Running) return { state: 'running', ...startedAt };
   if (/^(created|configured|initialized)$/.test(State.Status)) return { state: 'created' };
   return { state: 'exited', exitCode: State.ExitCode, outOfMemory: State.OOMKilled, ...startedAt };
-}
-
-/** A program that is about to be started, as one that can be read and ended already. */
-function later(start: () => Promise<Program>, explain: (error: unknown) => unknown): Streaming {
-  const stdout = new PassThrough();
-  stdout.on('error', () => undefined);
-  const started = start();
-  const work = async () => {
-    try {
-      const program = await started;
-      program.stdout.on('error', (error) => stdout.destroy(error));
-      stdout.once('close', () => program.stdout.destroy());
-      program.stdout.pipe(stdout);
-      return await program.done;
-    } catch (error) {
-      const explained = explain(error);
-      stdout.destroy(explained as Error);
-      throw explained;
-    }
-  };
-  const done = work();
-  done.catch(() => undefined);
-  return {
-    stdout,
-    done,
-    async [Symbol.asyncDispose]() {
-      stdout.destroy();
-      const program = await started.catch(() => undefined);
-      await program?.[Symbol.asyncDispose]();
-      await done.catch(() => undefined);
-    },
-  };
 }

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import type { ContainerPlan } from '../../engine/container-create.ts';
 import { type BottleSpec, inside } from '../backend.ts';
-import { capabilities, type Identity, initArguments } from './init.ts';
-import { labelsOf } from './labels.ts';
+import { capabilities, type Identity, initArguments } from '../init-arguments.ts';
+import { labelsOf } from '../labels.ts';
 
 const mebi = 1024 * 1024;
 

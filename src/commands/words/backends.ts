@@ -38,7 +38,7 @@ export const backendWords: Words<BackendFailure> = {
     what: `bottles cannot be made of containers of this ${command} engine (${sign})`,
     why: {
       'virtual-machine':
-        'Its containers run in a virtual machine, and the one way out of a bottle is a socket of this machine, which cannot be mounted there. This is a limitation of the docker backend; the smolmachines backend, which is to come, is the way for such machines.',
+        'Its containers run in a virtual machine, and the one way out of a bottle is a socket of this machine, which cannot be mounted there. This is a limitation of the docker backend; the smolmachines backend has none of it.',
       remote:
         'Its containers run on another machine, and the one way out of a bottle is a socket of this one, which cannot be mounted there. This is a limitation of the docker backend.',
     }[place],
@@ -52,5 +52,22 @@ export const backendWords: Words<BackendFailure> = {
       : 'The kernel it runs on has no control groups for that.',
     hint: 'use an engine that runs as root, or delegate the controllers to your user (systemd: Delegate=cpu memory pids)',
     exitCode: missing,
+  }),
+  MachineUnready: ({ slug, words }) => ({
+    what: `the machine of ${slug} never became ready`,
+    why: words === '' ? 'It was started, and nothing in it answered.' : words,
+    hint: 'see what smolvm says of it: claude-bottle doctor',
+    exitCode: failed,
+  }),
+  MountUnfit: ({ source }) => ({
+    what: `${source} cannot be mounted into a machine`,
+    why: 'Machines take directories of this host only.',
+    hint: 'mount the directory it is in, or use --backend docker',
+    exitCode: usage,
+  }),
+  FilesRefused: ({ slug, path, words }) => ({
+    what: `files of ${path} in the bottle ${slug} could not be moved`,
+    why: words,
+    exitCode: failed,
   }),
 };

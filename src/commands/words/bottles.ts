@@ -76,7 +76,9 @@ export const bottlesWords: Words<BottlesFailure> = {
     ...{
       missing: {},
       engine: { why: `It reaches ${because}: whoever talks to the engine is root on this machine.` },
-      own: { why: `It reaches ${because}, which holds what keeps bottles in: policies, records, sockets.` },
+      own: {
+        why: `It reaches ${because}, which holds what keeps bottles in: policies, records, sockets, what they are made from.`,
+      },
       kernel: { why: `It reaches ${because}, through which this machine's kernel is steered.` },
     }[reason],
     hint: 'name the directory that the agent needs, and no more: --mount PATH:ro',

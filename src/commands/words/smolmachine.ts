@@ -6,7 +6,7 @@ export const smolmachineWords: Words<SmolmachineFailure> = {
   ArtifactDamaged: ({ path, reason, detail }) => ({
     what: `${path} is no whole .smolmachine (${reason})`,
     why: detail,
-    hint: again,
+    hint: 'check the cache, damaged entries are made anew: claude-bottle cache verify --fix',
     exitCode: failed,
   }),
   ArtifactMismatch: ({ path, what, expected, found }) => ({

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { BottleSpec } from '../../../src/backends/backend.ts';
-import { bottleOf, identityOf, labelsOf } from '../../../src/backends/docker/labels.ts';
+import { bottleOf, identityOf, labelsOf } from '../../../src/backends/labels.ts';
 import { hostsText, planContainer } from '../../../src/backends/docker/plan.ts';
 import { createArguments, createBody } from '../../../src/engine/container-create.ts';
 

@@ -71,10 +71,10 @@ export class Host {
     const name = `pack-${process.pid}-${process.hrtime.bigint()}`;
     const id = createHash('sha256').update(name).digest('hex').slice(0, 16);
     const directory = join(this.cache(), 'smolvm', 'vms', id);
-    checkKvm();
+    this.checkKvm();
     const machine = new Machine(await spawnMachine(directory, name), directory);
     try {
-      this.#checkReach(machine.socket);
+      this.checkReach(machine.socket);
       await machine.ready();
     } catch (error) {
       await machine[Symbol.asyncDispose]();
@@ -83,12 +83,34 @@ export class Host {
     return machine;
   }
 
+  /** Root's VMs run as a user of their own (v1.2.5, src/process.rs), and what they are made of is mapped to root then. */
+  dropsUid(): boolean {
+    return (
+      process.geteuid?.() === 0 && this.#release.since('1.2.5') && process.env.SMOLVM_VM_UID_DROP !== 'off'
+    );
+  }
+
+  /** smolvm looks at /dev/kvm (src/platform/linux.rs); the double, which needs none, at `FAKE_SMOLVM_KVM`. */
+  checkKvm(): void {
+    const kvm = process.env.FAKE_SMOLVM_KVM;
+    if (kvm === 'missing') {
+      throw new SmolvmError(
+        'kvm not available: KVM not available. Ensure KVM kernel module is loaded.\n' +
+          'Try: sudo modprobe kvm && sudo modprobe kvm_intel  # (or kvm_amd)',
+      );
+    }
+    if (kvm === 'denied') {
+      throw new SmolvmError(
+        "kvm permission denied: Cannot access /dev/kvm (permission denied).\nAdd your user to the 'kvm' group:\n\n" +
+          'sudo usermod -aG kvm $USER\n\nThen log out and log back in for the change to take effect.',
+      );
+    }
+  }
+
   /** Two ways never to hear of the VM again, each a wait of 30 s in smolvm that is cut short here. */
-  #checkReach(socket: string): void {
+  checkReach(socket: string): void {
     const tooLong = Buffer.byteLength(socket) > 107;
-    const dropsUid =
-      process.geteuid?.() === 0 && this.#release.since('1.2.5') && process.env.SMOLVM_VM_UID_DROP !== 'off';
-    if (tooLong || (dropsUid && !isWalkable(this.cache()))) throw notReady();
+    if (tooLong || (this.dropsUid() && !isWalkable(this.cache()))) throw notReady();
     // A guest behind a network card of its own cannot reach the host's loopback (v1.0.4; v1.7.2).
     const card = process.env.SMOLVM_PUBLISH_ADDR ?? process.env.SMOLVM_GUEST_HOST_SERVICE;
     this.reachesLoopback = card === undefined || !this.#release.since('1.0.4');
@@ -185,23 +207,6 @@ async function* linesOf(connection: Socket): AsyncGenerator<Answer> {
 
 function notReady(): SmolvmError {
   return SmolvmError.agent('wait for ready', 'agent did not become ready within 30 seconds');
-}
-
-/** smolvm looks at /dev/kvm (src/platform/linux.rs); the double, which needs none, at `FAKE_SMOLVM_KVM`. */
-function checkKvm(): void {
-  const kvm = process.env.FAKE_SMOLVM_KVM;
-  if (kvm === 'missing') {
-    throw new SmolvmError(
-      'kvm not available: KVM not available. Ensure KVM kernel module is loaded.\n' +
-        'Try: sudo modprobe kvm && sudo modprobe kvm_intel  # (or kvm_amd)',
-    );
-  }
-  if (kvm === 'denied') {
-    throw new SmolvmError(
-      "kvm permission denied: Cannot access /dev/kvm (permission denied).\nAdd your user to the 'kvm' group:\n\n" +
-        'sudo usermod -aG kvm $USER\n\nThen log out and log back in for the change to take effect.',
-    );
-  }
 }
 
 /** Whether a user without rights of its own can walk to the directory. */

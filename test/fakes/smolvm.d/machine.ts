@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Guest, type PullRequest } from './guest.ts';
+import type { BootConfig } from './holder.ts';
 import { chosenRelease, rustWords } from './release.ts';
 
 /** What the CLI asks of the VM, one line of JSON a connection. */
@@ -44,7 +45,12 @@ const defaultLifetimeSeconds = 600;
  */
 export async function runMachine(configPath: string): Promise<void> {
   const directory = dirname(configPath);
-  const { socket } = JSON.parse(await readFile(configPath, 'utf8')) as { socket: string };
+  const config = JSON.parse(await readFile(configPath, 'utf8')) as { socket: string } | BootConfig;
+  if ('machine' in config) {
+    const { holdMachine } = await import('./holder.ts');
+    return holdMachine(configPath, config);
+  }
+  const { socket } = config;
   const lifetime = Number(process.env.FAKE_SMOLVM_VM_SECONDS ?? defaultLifetimeSeconds);
   setTimeout(endGroup, lifetime * 1000);
   process.on('SIGTERM', endGroup);

@@ -6,9 +6,7 @@ import {
   packRunCommand,
   packSubcommands,
 } from './commands.ts';
-import { runMachine } from './machine.ts';
-import { packCreate } from './pack-create.ts';
-import { packRun } from './pack-run.ts';
+import { machineCommand } from './machine-commands.ts';
 import { chosenRelease, NotPartOfDouble, type Release, SmolvmError } from './release.ts';
 import { HelpAsked, parse, UsageError } from './usage.ts';
 
@@ -44,16 +42,21 @@ async function dispatch(release: Release, args: readonly string[]): Promise<void
     case 'help':
       throw new HelpAsked(topHelp);
     case '_boot-vm':
-      return runMachine(subcommand ?? '');
+      return (await import('./machine.ts')).runMachine(subcommand ?? '');
     case 'machine':
     case 'vm':
       known('machine', subcommand, machineSubcommands(release));
-      if (subcommand === 'create') parse(machineCreateCommand(release), rest);
-      throw new NotPartOfDouble(`"machine ${subcommand}"`);
+      return machine(release, subcommand ?? '', rest);
     case 'pack':
       known('pack', subcommand, packSubcommands);
-      if (subcommand === 'create') return packCreate(release, parse(packCreateCommand(release), rest));
-      if (subcommand === 'run') return packRun(release, parse(packRunCommand(release), rest));
+      if (subcommand === 'create') {
+        const parsed = parse(packCreateCommand(release), rest);
+        return (await import('./pack-create.ts')).packCreate(release, parsed);
+      }
+      if (subcommand === 'run') {
+        const parsed = parse(packRunCommand(release), rest);
+        return (await import('./pack-run.ts')).packRun(release, parsed);
+      }
       throw new NotPartOfDouble(`"pack ${subcommand}"`);
     case 'serve':
     case 'config':
@@ -65,6 +68,15 @@ async function dispatch(release: Release, args: readonly string[]): Promise<void
           : `error: unrecognized subcommand '${command}'\n\nUsage: smolvm <COMMAND>\n\nFor more information, try '--help'.\n`,
       );
   }
+}
+
+async function machine(release: Release, subcommand: string, rest: readonly string[]): Promise<void> {
+  const command =
+    subcommand === 'create' ? machineCreateCommand(release) : machineCommand(release, subcommand);
+  if (command === undefined) throw new NotPartOfDouble(`"machine ${subcommand}"`);
+  const parsed = parse(command, rest);
+  const { runMachineCommand } = await import('./machine-main.ts');
+  return runMachineCommand(release, subcommand, parsed);
 }
 
 function known(group: string, name: string | undefined, names: readonly string[]): void {

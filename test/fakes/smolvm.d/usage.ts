@@ -13,6 +13,8 @@ export interface Flag {
   readonly default?: string;
   readonly conflicts?: readonly string[];
   readonly requires?: string;
+  /** Its value is a span of time. */
+  readonly duration?: boolean;
 }
 
 export interface Command {
@@ -22,8 +24,13 @@ export interface Command {
   readonly flags: readonly Flag[];
   /** Options that must be given; of a group of them, any one will do. */
   readonly required?: readonly (readonly string[])[];
-  /** Whether operands may follow, and if so only after `--`. */
-  readonly operands: 'none' | 'anywhere' | 'last';
+  /**
+   * Whether operands may follow: the first and all after it, options too (`anywhere`), one by one between options (`each`),
+   * or only after `--` (`last`).
+   */
+  readonly operands: 'none' | 'anywhere' | 'each' | 'last';
+  /** Operands that must be given. */
+  readonly operandNames?: readonly string[];
 }
 
 export interface Parsed {
@@ -63,13 +70,15 @@ export function parse(command: Command, args: readonly string[]): Parsed {
       takeShort(command, values, arg, rest);
     } else if (command.operands === 'anywhere') {
       operands.push(arg, ...rest.splice(0));
+    } else if (command.operands === 'each' && operands.length < (command.operandNames?.length ?? 0)) {
+      operands.push(arg);
     } else {
       throw unexpected(command, arg);
     }
   }
   const [first] = operands;
   if (first !== undefined && command.operands === 'none') throw unexpected(command, first);
-  check(command, values);
+  check(command, values, operands.length);
   return { values, operands };
 }
 
@@ -132,6 +141,11 @@ function take(
 }
 
 function checkNumber(flag: Flag, value: string): void {
+  if (flag.duration === true) {
+    const isSpan = /^(\s*\d+\s*(ms|s|m|h|d)\s*)+$/.test(value);
+    if (!isSpan) throw invalid(flag, value, `invalid duration '${value}'`);
+    if (/^[\s0a-z]*$/.test(value)) throw invalid(flag, value, 'duration must be greater than zero');
+  }
   if (flag.largest === undefined) return;
   if (!/^\+?\d+$/.test(value)) {
     throw invalid(
@@ -144,7 +158,7 @@ function checkNumber(flag: Flag, value: string): void {
     throw invalid(flag, value, `${Number(value)} is not in 0..=${flag.largest}`);
 }
 
-function check(command: Command, values: ReadonlyMap<string, unknown>): void {
+function check(command: Command, values: ReadonlyMap<string, unknown>, operands: number): void {
   const named = (long: string) => shownFlag(command.flags.find((flag) => flag.long === long) ?? { long });
   for (const flag of command.flags) {
     if (!values.has(flag.long)) continue;
@@ -156,11 +170,11 @@ function check(command: Command, values: ReadonlyMap<string, unknown>): void {
       throw missing(command, [named(flag.requires)]);
   }
   const absent = (command.required ?? []).filter((group) => !group.some((long) => values.has(long)));
-  if (absent.length > 0)
-    throw missing(
-      command,
-      absent.map(([first = '']) => named(first)),
-    );
+  const missingOperands = (command.operandNames ?? [])
+    .slice(operands)
+    .map((name) => (command.operands === 'anywhere' ? `<${name}>...` : `<${name}>`));
+  const all = [...absent.map(([first = '']) => named(first)), ...missingOperands];
+  if (all.length > 0) throw missing(command, all);
 }
 
 function missing(command: Command, shown: readonly string[]): UsageError {
@@ -193,7 +207,13 @@ function usageOf(command: Command): string {
     const flag = command.flags.find(({ long }) => long === first);
     return ` ${shownFlag(flag ?? { long: first })}`;
   });
-  const tail = { none: '', anywhere: ' [COMMAND]...', last: ' [-- <COMMAND>...]' }[command.operands];
+  const names = command.operandNames?.map((name) => ` <${name}>`).join('');
+  const tail = {
+    none: '',
+    anywhere: names === undefined ? ' [COMMAND]...' : `${names}...`,
+    each: names ?? '',
+    last: ' [-- <COMMAND>...]',
+  }[command.operands];
   return `${command.name} [OPTIONS]${must.join('')}${tail}`;
 }
 

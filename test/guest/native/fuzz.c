@@ -14,9 +14,11 @@
 #include "attempt.h"
 #include "control.h"
 #include "dns.h"
+#include "frames.h"
 #include "options.h"
 #include "remains.h"
 #include "report.h"
+#include "tar_header.h"
 
 enum { ARGUMENTS_MAX = 24, FILE_MAX = 2048 };
 
@@ -27,6 +29,9 @@ static unsigned long accepted_lines;
 static unsigned long accepted_accounts;
 static unsigned long accepted_attempts;
 static unsigned long accepted_addresses;
+static unsigned long accepted_frames;
+static unsigned long accepted_headers;
+static unsigned long accepted_records;
 
 /* xorshift64* (Vigna 2014). */
 static uint64_t draw(void) {
@@ -51,7 +56,8 @@ static const char *const words[] = {
     "127.0.0.1:99999999999999999999=/a", "127.0.0.1:80", "0.0.0.0:80=/a", "127.0.0.1:80=a", "127.0.0.1:=/a", "=", "",
     "--grace", "--grace=0", "--grace=600000", "--grace=600001", "-1", "--help", "--version", "--unknown", "node:wheel",
     "0", "1000:1000", "4294967295", "2147483647", "2147483648", "0:", ":", ":0", "a:b:c", "node", "wheel", "root", "true",
-    "--control", "--control=/run/control.sock", "--control=here", "/run/control.sock", "--probe", "probe",
+    "--control", "--control=/run/control.sock", "--control=here", "/run/control.sock", "--probe", "probe", "idle", "unpack", "/", "archive", "settle",
+    "--session", "--session=pipes", "--session=terminal", "--session=both", "pipes", "--tied",
     "--probe=a=tcp:1.1.1.1:443", "--probe=b=", "--probe=c", "--probe==x", "--probe=d=udp:2606:4700::1111:53:a.b", "e=f", "g=",
 };
 
@@ -132,10 +138,17 @@ static void try_options(void) {
     accepted_lines++;
     must(options.probe_count > 0 && options.control == NULL && options.command == NULL, "a probe that is none");
     check_probes(&options);
+  } else if (options.mode == MODE_IDLE) {
+    must(argc == 2 && options.command == NULL && options.user == NULL, "an idler with something to do");
+  } else if (options.mode == MODE_UNPACK || options.mode == MODE_ARCHIVE) {
+    must(argc == 3 && options.path == argv[2] && options.path[0] == '/' && options.command == NULL, "no path");
+  } else if (options.mode == MODE_SETTLE) {
+    must(argc >= 3 && options.user != NULL && options.user[0] != '\0' && options.command == NULL, "nobody to settle for");
   } else if (options.mode == MODE_RUN || options.mode == MODE_EXEC) {
     accepted_lines++;
     must(options.command > argv && options.command < argv + argc, "a command outside the arguments");
     must(strcmp(options.command[-1], "--") == 0, "a command that no -- begins");
+    must(!options.tied || (options.mode == MODE_EXEC && options.session == SESSION_NONE), "two ties, or one of the first process");
     must(options.relay_count <= RELAYS_MAX && options.grace <= 600000, "a number out of bounds");
     must(options.mode == MODE_RUN || options.relay_count == 0, "a relay with exec");
     must(options.mode == MODE_RUN || (options.control == NULL && options.probe_count == 0), "a control with exec");
@@ -251,6 +264,105 @@ static void try_bytes(void) {
   free(exact);
 }
 
+/* A stream of frames, read from a buffer that is exactly as long as what has come so far. */
+static void try_frames(void) {
+  char scratch[256];
+  size_t size = 0;
+  for (size_t left = below(5); left > 0; left--) {
+    static const char *const plausible[] = {"d\0\0\0\3abc", "d\0\0\0\0", "e\0\0\0\0", "w\0\0\0\4\0\x18\0\x50", "s\0\0\0\1\x0f"};
+    static const size_t sizes[] = {8, 5, 5, 9, 6};
+    size_t which = below(5);
+    memcpy(scratch + size, plausible[which], sizes[which]);
+    size += sizes[which];
+  }
+  size = mutate(scratch, size, sizeof scratch);
+  for (size_t from = 0, have = 0; from + have <= size;) {
+    char *exact = malloc(have == 0 ? 1 : have);
+    must(exact != NULL, "no memory");
+    memcpy(exact, scratch + from, have);
+    struct frame frame;
+    enum frame_state found = read_frame((struct text){exact, have}, &frame);
+    if (found == FRAME_WHOLE) {
+      accepted_frames++;
+      must(frame.size == have && frame.payload.size + FRAME_HEADER_SIZE == have, "a frame of another size");
+      must(frame.payload.at == exact + FRAME_HEADER_SIZE, "a payload outside the frame");
+      must(frame.type != FRAME_SIGNAL || (frame.signal > 0 && frame.signal <= 64), "a signal that is none");
+      from += have;
+      have = 0;
+    } else if (found == FRAME_PARTIAL) {
+      must(frame.size > have && frame.size <= FRAME_MAX, "a frame that is never whole");
+      have = frame.size;
+    }
+    free(exact);
+    if (found == FRAME_MALFORMED) break;
+  }
+}
+
+static void check_entry(const struct tar_entry *entry) {
+  must(memchr(entry->path, '\0', sizeof entry->path) != NULL, "a path without an end");
+  must(memchr(entry->link, '\0', sizeof entry->link) != NULL, "a link without an end");
+  must(entry->mode <= 07777 && entry->uid < UINT32_MAX && entry->gid < UINT32_MAX, "a number out of bounds");
+  must(entry->size <= INT64_MAX && entry->mtime_ns < 1000000000, "a size or time out of bounds");
+}
+
+static void try_tar_header(void) {
+  static const char numbers[][9] = {"0000644", "0001750 ", "00000000", "77777777", "-1", " 12", "9", "\x80\0\0\0\0\0\0\1"};
+  static const size_t fields[] = {100, 108, 116, 124, 136};
+  struct tar_entry entry = {.type = '\0'};
+  char *block = calloc(1, TAR_BLOCK_SIZE);
+  must(block != NULL, "no memory");
+  memset(block, 'n', below(101));
+  memset(block + 157, 'l', below(101));
+  memset(block + 345, 'p', below(3) == 0 ? below(156) : 0);
+  for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+    memcpy(block + fields[i], numbers[below(sizeof numbers / sizeof numbers[0])], 8);
+  }
+  block[156] = "0125LKxg7\0"[below(10)];
+  memcpy(block + 257, below(2) == 0 ? "ustar\00000" : "ustar  ", 8);
+  for (size_t left = below(3); left > 0; left--) block[below(TAR_BLOCK_SIZE)] = (char)draw();
+  unsigned sum = 0;
+  memset(block + 148, ' ', 8);
+  for (size_t i = 0; i < TAR_BLOCK_SIZE; i++) sum += (unsigned char)block[i];
+  if (below(8) > 0) snprintf(block + 148, 8, "%06o", sum);
+  if (read_tar_header(block, &entry) == NULL) {
+    accepted_headers++;
+    must(!is_end_block(block), "an end that is an entry");
+    check_entry(&entry);
+  }
+  free(block);
+}
+
+static void try_tar_records(void) {
+  static const char *const keys[] = {"path", "linkpath", "size", "mtime", "uid", "gid", "comment", "GNU.sparse.map", ""};
+  static const char *const values[] = {"", "a/b", "../c", "0", "12", "-1.5", "1700000000.123456789123", "1.x", "-", ".5",
+                                       "4294967295", "99999999999999999999", "-9223372036854775807.9"};
+  char scratch[1024];
+  size_t size = 0;
+  for (size_t left = below(6); left > 0; left--) {
+    char record[128];
+    const char *key = keys[below(sizeof keys / sizeof keys[0])];
+    const char *value = values[below(sizeof values / sizeof values[0])];
+    size_t length = strlen(key) + strlen(value) + 3;
+    length += length + 1 > 9 ? 2 : 1;
+    int written = snprintf(record, sizeof record, "%zu %s=%s\n", length, key, value);
+    memcpy(scratch + size, record, (size_t)written);
+    size += (size_t)written;
+  }
+  if (below(2) == 0) size = mutate(scratch, size, sizeof scratch);
+  char *exact = malloc(size == 0 ? 1 : size);
+  must(exact != NULL, "no memory");
+  memcpy(exact, scratch, size);
+  struct tar_entry entry = {.type = '\0'};
+  if (read_tar_records((struct text){exact, size}, &entry) == NULL) {
+    accepted_records++;
+    check_entry(&entry);
+    must(!entry.has_path || entry.path[0] != '\0', "an empty path that counts");
+  }
+  read_tar_name((struct text){exact, size}, below(2) == 0, &entry);
+  check_entry(&entry);
+  free(exact);
+}
+
 int main(int argc, char **argv) {
   if (argc != 3) return 2;
   uint64_t seed = strtoull(argv[1], NULL, 10);
@@ -263,8 +375,12 @@ int main(int argc, char **argv) {
     try_attempt();
     try_address();
     try_bytes();
+    try_frames();
+    try_tar_header();
+    try_tar_records();
   }
-  printf("%lu command lines and %lu accounts accepted, %lu attempts and %lu addresses\n", accepted_lines,
-         accepted_accounts, accepted_attempts, accepted_addresses);
+  printf("%lu command lines and %lu accounts accepted, %lu attempts and %lu addresses, %lu frames, %lu headers and %lu records\n",
+         accepted_lines, accepted_accounts, accepted_attempts, accepted_addresses, accepted_frames, accepted_headers,
+         accepted_records);
   return 0;
 }

@@ -119,3 +119,33 @@ def through_gate(text, **options):
 def capabilities():
     with open('/proc/self/status') as file:
         return dict(re.findall(r'^(Cap\w+):\s*([0-9a-f]+)', file.read(), re.M))
+
+
+def inits():
+    """Every bottle-init that is there, the first process before all."""
+    found = {1}
+    for name in os.listdir('/proc'):
+        try:
+            if name.isdigit():
+                with open(f'/proc/{name}/cmdline', 'rb') as file:
+                    if file.read().split(b'\0')[0].endswith(b'/bottle-init'): found.add(int(name))
+        except OSError:
+            pass
+    return sorted(found)
+
+
+def on_each_init(work):
+    """An attempt on each of them: what stops the last one, unless one succeeds or is stopped by something strange."""
+    pids = inits()
+    if len(pids) < 2:
+        raise AssertionError('the one that asks has to be there too')
+    for pid in pids:
+        try:
+            return f'{pid}: {work(pid)}'
+        except OSError as error:
+            if error.errno == errno.ENOENT:  # That one has nothing of the kind.
+                continue
+            if error.errno not in (errno.EPERM, errno.EACCES):
+                raise
+            last = error
+    raise last

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { execArguments, initArguments, isRoot } from '../../../src/backends/docker/init.ts';
+import { execArguments, initArguments, isRoot } from '../../src/backends/init-arguments.ts';
 
 const spec = { command: ['claude', '--x'], workdir: '/workspace', probes: ['a=proxy:http://x/'] };
 
@@ -60,6 +60,18 @@ describe('the arguments of bottle-init', () => {
       '0:0',
       '--keep-caps',
       'chown,dac_override,fowner,fsetid,kill,setgid,setuid',
+    ]);
+  });
+
+  test('say what the streams of a session are', () => {
+    const identity = { user: 'node', keepsHome: false };
+    assert.deepEqual(initArguments(spec, identity, 'terminal').slice(0, 2), ['--session', 'terminal']);
+    assert.deepEqual(execArguments(['id'], identity, { session: 'pipes', asksVariables: true }).slice(0, 5), [
+      'exec',
+      '--session',
+      'pipes',
+      '--variables',
+      '/run/claude-bottle/variables.sock',
     ]);
   });
 });

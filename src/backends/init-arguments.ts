@@ -1,4 +1,4 @@
-import { type BottleSpec, type ExecOptions, inside } from '../backend.ts';
+import { type BottleSpec, type ExecOptions, inside } from './backend.ts';
 
 /** The user of a bottle, as bottle-init is told of it. */
 export interface Identity {
@@ -29,12 +29,20 @@ export const capabilities = {
   init: ['setpcap'],
 } as const;
 
-/** The arguments of bottle-init as the first process of a bottle. */
+/** What a command of a session has for its streams: three pipes, or a terminal that bottle-init makes in the bottle. */
+export type SessionKind = 'pipes' | 'terminal';
+
+/**
+ * The arguments of bottle-init as the first process of a bottle.
+ * @param session its standard input carries frames (docs/bottle-init.md), where whoever runs it gives it no terminal.
+ */
 export function initArguments(
   spec: Pick<BottleSpec, 'command' | 'workdir' | 'probes'>,
   identity: Identity,
+  session?: SessionKind,
 ): string[] {
   return [
+    ...sessionArguments(session),
     '--control',
     inside.controlSocket,
     '--relay',
@@ -57,10 +65,16 @@ export function execArguments(
     workdir,
     tied = false,
     asksVariables = false,
-  }: Pick<ExecOptions, 'as' | 'workdir'> & { readonly tied?: boolean; readonly asksVariables?: boolean },
+    session,
+  }: Pick<ExecOptions, 'as' | 'workdir'> & {
+    readonly tied?: boolean;
+    readonly asksVariables?: boolean;
+    readonly session?: SessionKind;
+  },
 ): string[] {
   return [
     'exec',
+    ...sessionArguments(session),
     ...(tied ? ['--tied'] : []),
     ...(asksVariables ? ['--variables', inside.variablesSocket] : []),
     ...identityArguments(as === 'root' ? { user: '0:0', keepsHome: false } : identity),
@@ -68,6 +82,10 @@ export function execArguments(
     '--',
     ...argv,
   ];
+}
+
+function sessionArguments(session: SessionKind | undefined): string[] {
+  return session === undefined ? [] : ['--session', session];
 }
 
 function identityArguments({ user, keepsHome }: Identity): string[] {

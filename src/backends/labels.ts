@@ -1,7 +1,7 @@
-import { ownerLabel } from '../../engine/container.ts';
-import { Owner } from '../../process/owner.ts';
-import type { FoundBottle } from '../backend.ts';
-import type { Identity } from './init.ts';
+import { ownerLabel } from '../engine/container.ts';
+import { Owner } from '../process/owner.ts';
+import type { FoundBottle } from './backend.ts';
+import type { Identity } from './init-arguments.ts';
 
 /** Every label that is read again. The owner's pid has the label that all containers of ours have. */
 export const label = {
