@@ -9,7 +9,7 @@ import { removeRemains } from './machine-remains.ts';
 import { type MachineInfo, type MachineSpec, readMachine, readMachines } from './machine.ts';
 import { machineCauseOf, quoteFailure } from './output.ts';
 import { formatVersion } from './version.ts';
-import { stopMachinesBelow } from './vm-processes.ts';
+import { stopMachinesBelow, stopMakersOf } from './vm-processes.ts';
 
 /** A program for `process/run.ts` and `process/foreground.ts`. */
 export interface MachineCommand {
@@ -127,6 +127,7 @@ export class Machines {
   }
 
   async #end(name: string): Promise<void> {
+    await stopMakersOf(name);
     await this.stop(name).catch(ifFailed);
     const args = [...namedArgv(this.#smolvm, 'delete', name), '-f'];
     const first = await this.#run('delete', args, { name }).catch(ifFailed);

@@ -39,6 +39,29 @@ export async function stopMachinesBelow(directory: string): Promise<number> {
   }
 }
 
+/**
+ * Kills `machine create` and `machine start` of that name that go on although whoever ran them was killed, and waits until
+ * they are gone: what they still make would be in nobody's list.
+ */
+export async function stopMakersOf(name: string): Promise<void> {
+  if (process.platform !== 'linux') return;
+  const until = Date.now() + goneWithinMs;
+  for (;;) {
+    const pids = await everyPid();
+    const makes = await Promise.all(pids.map(async (pid) => isMakerOf(await commandLine(pid), name)));
+    const makers = pids.filter((_pid, at) => makes[at] === true);
+    if (makers.length === 0 || Date.now() > until) return;
+    for (const pid of makers) kill(pid);
+    await sleep(pollMs);
+  }
+}
+
+function isMakerOf(args: readonly string[], name: string): boolean {
+  const at = args.indexOf('machine');
+  const verb = args[at + 1];
+  return at > 0 && (verb === 'create' || verb === 'start') && args.includes(name, at);
+}
+
 function kill(pid: number): void {
   for (const target of [-pid, pid]) {
     try {

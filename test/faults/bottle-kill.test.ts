@@ -1,141 +1,112 @@
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type House, image } from '../bottles/house.ts';
-import {
-  containerGround,
-  countsOf,
-  type Ground,
-  isEmpty,
-  leftovers,
-  machineGround,
-  told,
-  type Victim,
-  victimOf,
-} from './killing.ts';
+import { buildImage, House, image } from '../bottles/house.ts';
 
 const kills = Number(process.env['FAULT_KILLS'] ?? 100);
-/** A machine is made and started once more to take its work out, so that a hundred take a quarter of an hour. */
-const machineKills = Number(process.env['FAULT_MACHINE_KILLS'] ?? 24);
+/** A whole start takes about so long here. */
+const wholeMs = 3_000;
 /** A supervisor whose owner was killed ends its bottle in good order, which takes it a moment. */
 const orderlyMs = 30_000;
-/** A process that was killed takes a moment to be gone. */
-const goneMs = 3_000;
-/** What a bottle gets to notice that something of it was killed. */
-const noticeMs = 8_000;
 
-const script =
-  'n=0; while :; do n=$((n+1)); echo $n >file; git add file; git -c user.name=a -c user.email=a@b commit -qm $n && echo committed $n; done';
-
-interface Killed {
-  readonly hit: boolean;
-  /** The last commit that the command told of, before the kill. */
-  readonly commit: number;
-  readonly words: string;
-}
-
-/** Starts a bottle, and kills one process of it some time later. */
-async function killOne(ground: Ground, kind: Victim, wholeMs: number): Promise<Killed> {
-  const { house } = ground;
-  const child = house.spawn(['start', '--yes', `--image=${image}`, '--', 'bash', '-c', script]);
-  const text = { stdout: '', stderr: '' };
-  for (const name of ['stdout', 'stderr'] as const) {
-    child[name]?.setEncoding('utf8').on('data', (more: string) => (text[name] += more));
+/** Processes that carry this house's places in their environment, by pid; the command line tells what they are. */
+async function processesOf(house: House): Promise<Map<number, string>> {
+  const found = new Map<number, string>();
+  for (const name of await readdir('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    const environ = await readFile(`/proc/${name}/environ`, 'latin1').catch(() => '');
+    if (!environ.includes(house.path)) continue;
+    const line = await readFile(`/proc/${name}/cmdline`, 'latin1').catch(() => '');
+    found.set(Number(name), line.replaceAll('\0', ' '));
   }
-  const gone = once(child, 'exit');
-  await sleep(Math.random() * wholeMs);
-  const pid = await victimOf(kind, house, child.pid);
-  const commit = Number(/committed (\d+)\n[^\n]*$/.exec(text.stdout)?.[1] ?? 0);
-  const hit = pid !== undefined && isKilled(pid);
-  if (!hit) child.kill('SIGTERM');
-  else if (!(await endsWithin(gone, noticeMs))) end(child);
-  await gone;
-  return { hit, commit, words: text.stderr };
+  return found;
 }
 
-function isKilled(pid: number): boolean {
-  try {
-    return process.kill(pid, 'SIGKILL');
-  } catch {
-    return false;
-  }
+async function filesBelow(path: string, kept: RegExp): Promise<string[]> {
+  const entries = await readdir(path, { recursive: true, withFileTypes: true }).catch(() => []);
+  return entries
+    .filter((entry) => !entry.isDirectory())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .filter((file) => !kept.test(file));
 }
 
-async function endsWithin(gone: Promise<unknown>, ms: number): Promise<boolean> {
-  return await Promise.race([gone.then(() => true), sleep(ms, false, { ref: false })]);
+/** What of the bottles is there; each should be empty. Records and logs of bottles that ended stay, and are told apart. */
+async function leftovers(house: House): Promise<Record<string, string[]>> {
+  const state = join(house.path, 'state/claude-bottle');
+  return {
+    containers: await house.containers(),
+    processes: [...(await processesOf(house)).values()],
+    sockets: await filesBelow(join(house.path, 'run'), /$^/),
+    'temporary files': await filesBelow(state, /\/(bottle\.json|gate\.jsonl(\.\d)?|supervisor\.log)$/),
+  };
 }
 
-function end(child: ChildProcess): void {
-  child.kill('SIGTERM');
+/** What records and supervisors' logs say, for whoever has to find out how something stayed. */
+async function told(house: House): Promise<string> {
+  const files = await filesBelow(join(house.path, 'state/claude-bottle'), /gate\.jsonl(\.\d)?$/);
+  const texts = files.map(async (file) => `\n${file}: ${await readFile(file, 'utf8').catch(String)}`);
+  return (await Promise.all(texts)).join('');
 }
 
-/** Ends bottles that stayed because their user, who was there, has to decide on what was not committed. */
-async function decide(house: House): Promise<string> {
-  let words = '';
-  for (const { slug, status } of await house.list()) {
-    if (status !== 'exited') continue;
-    const { code, stderr } = await house.bottle(['collect', String(slug), '--uncommitted']);
-    assert.equal(code, 0, stderr);
-    words += stderr;
-  }
-  return words;
-}
+const isEmpty = (left: Record<string, string[]>) => Object.values(left).every((list) => list.length === 0);
+const countsOf = (left: Record<string, string[]>) =>
+  Object.entries(left)
+    .map(([name, list]) => `${list.length} ${name}`)
+    .join(', ');
 
-/** The number of the newest commit on any branch of a bottle's. */
-async function newest(house: House): Promise<number> {
-  const subjects = await house.git('for-each-ref', '--format=%(contents:subject)', 'refs/heads/bottle');
-  return Math.max(0, ...subjects.split('\n').map((subject) => Number.parseInt(subject, 10) || 0));
-}
-
-async function forgetBranches(house: House): Promise<void> {
-  const names = await house.git('for-each-ref', '--format=%(refname:short)', 'refs/heads/bottle');
-  if (names !== '') await house.git('branch', '-qD', ...names.split('\n'));
-}
-
-/** @param wholeMs a whole start takes about so long here. */
-async function killMany(ground: Ground, count: number, wholeMs: number): Promise<string> {
-  const { house, victims } = ground;
-  let early = 0;
-  let saved = 0;
-  for (let done = 1; done <= count; done += 1) {
-    const kind = victims[done % victims.length] ?? 'cli';
-    const { hit, commit, words } = await killOne(ground, kind, wholeMs);
-    if (!hit) early += 1;
-
-    const next = await house.bottle(['list', '--json']);
-    assert.equal(next.code, 0, next.stderr);
-    let left = await leftovers(ground);
-    // Only where a supervisor lives on is it its own to end.
-    const patience = Date.now() + (kind === 'supervisor' && hit ? goneMs : orderlyMs);
-    while (!isEmpty(left) && Date.now() < patience) {
-      await sleep(200);
-      if (kind !== 'supervisor') await decide(house);
-      left = await leftovers(ground);
-    }
-    const story = async () =>
-      `after kill ${done} of the ${kind}: ${words}\n${next.stderr}${await told(house)}`;
-    assert.ok(isEmpty(left), `${JSON.stringify(left, undefined, 1)}${await story()}`);
-    const came = await newest(house);
-    assert.ok(came >= commit, `commit ${commit} was told of, ${came} came out; ${await story()}`);
-    if (came > 0) saved += 1;
-    await forgetBranches(house);
-  }
-  const left = await leftovers(ground);
-  return `${count} SIGKILLs (${early} before there was such a process); work saved after ${saved}; left: ${countsOf(left)}`;
+async function victim(
+  child: ChildProcess,
+  house: House,
+  kind: 'cli' | 'supervisor',
+): Promise<number | undefined> {
+  if (kind === 'cli') return child.pid;
+  return [...(await processesOf(house))].find(([, line]) => line.includes('supervise.'))?.[0];
 }
 
 test(`${kills} SIGKILLs of a supervisor or its command line leave nothing that the next command does not remove`, async (context) => {
-  await using ground = await containerGround();
-  const figures = await killMany(ground, kills, 3_000);
-  context.diagnostic(figures);
-  console.log(`faults: containers: ${figures}`);
-});
+  await buildImage();
+  await using house = await House.build();
+  const script =
+    'n=0; while :; do n=$((n+1)); echo $n >file; git add file; git -c user.name=a -c user.email=a@b commit -qm $n; done';
+  let done = 0;
+  let early = 0;
+  let saved = 0;
+  while (done < kills) {
+    const kind = done % 2 === 0 ? 'supervisor' : 'cli';
+    const child = house.spawn(['start', '--yes', `--image=${image}`, '--', 'bash', '-c', script]);
+    child.stdout?.resume();
+    child.stderr?.resume();
+    const gone = once(child, 'exit');
+    await sleep(Math.random() * wholeMs);
+    const pid = await victim(child, house, kind);
+    if (pid === undefined) early += 1;
+    else process.kill(pid, 'SIGKILL');
+    if (pid === undefined) child.kill('SIGTERM');
+    await gone;
+    done += 1;
 
-test(`${machineKills} SIGKILLs of anything that a machine hangs on leave nothing that the next command does not remove`, async (context) => {
-  await using ground = await machineGround();
-  const figures = await killMany(ground, machineKills, 6_000);
-  context.diagnostic(figures);
-  console.log(`faults: machines: ${figures}`);
+    const next = await house.bottle(['list', '--json']);
+    assert.equal(next.code, 0, next.stderr);
+    if (/its work is the branch/.test(next.stderr)) saved += 1;
+    let left = await leftovers(house);
+    // Only where a supervisor lives on is it its own to end.
+    const patience = Date.now() + (kind === 'cli' || pid === undefined ? orderlyMs : 0);
+    while (!isEmpty(left) && Date.now() < patience) {
+      await sleep(200);
+      left = await leftovers(house);
+    }
+    assert.ok(
+      isEmpty(left),
+      `after kill ${done} of the ${kind}: ${JSON.stringify(left, undefined, 1)}${await told(house)}`,
+    );
+  }
+  const left = await leftovers(house);
+  context.diagnostic(`${done} kills`);
+  console.log(
+    `faults: ${done} SIGKILLs of bottles (${early} before there was a supervisor); work saved after ${saved}; left: ${countsOf(left)}`,
+  );
 });

@@ -21,17 +21,6 @@ export interface Ground extends AsyncDisposable {
   left(): Promise<Leftovers>;
 }
 
-export async function containerGround(): Promise<Ground> {
-  await buildImage();
-  const house = await House.build();
-  return {
-    house,
-    victims: ['supervisor', 'cli'],
-    left: async () => ({ containers: await house.containers() }),
-    [Symbol.asyncDispose]: () => house[Symbol.asyncDispose](),
-  };
-}
-
 /** Machines of the double of smolvm, in a home of their own. */
 export async function machineGround(): Promise<Ground> {
   await buildImage();
