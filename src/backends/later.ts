@@ -1,5 +1,6 @@
 import { PassThrough } from 'node:stream';
-import type { Streaming } from './backend.ts';
+import { Tail } from '../process/run.ts';
+import type { ExecResult, Streaming } from './backend.ts';
 
 /** A program that is about to be started, as one that can be read and ended already. */
 export function later(start: () => Promise<Streaming>, explain: (error: unknown) => unknown): Streaming {
@@ -31,4 +32,12 @@ export function later(start: () => Promise<Streaming>, explain: (error: unknown)
       await done.catch(() => undefined);
     },
   };
+}
+
+/** Reads a program to its end. */
+export async function captured(program: Streaming): Promise<ExecResult> {
+  const stdout = new Tail();
+  program.stdout.on('data', (bytes: Buffer) => stdout.push(bytes));
+  const result = await program.done;
+  return { ...result, stdout: stdout.end() };
 }

@@ -34,7 +34,7 @@ export class InitChannel implements AsyncDisposable {
   readonly ready: Promise<string>;
   /** Never rejects. */
   readonly ended: Promise<CommandEnd>;
-  /** Resolves when bottle-init is no more, and with it everything in the bottle. */
+  /** Resolves when bottle-init is no more: in a container, and with it everything there; in a machine, the session. */
   readonly gone: Promise<void>;
   readonly #server: Server;
   readonly #path: string;

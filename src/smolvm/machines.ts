@@ -127,7 +127,7 @@ export class Machines {
   }
 
   async #end(name: string): Promise<void> {
-    await stopMakersOf(name);
+    await stopMakersOf(name, this.#home.path);
     await this.stop(name).catch(ifFailed);
     const args = [...namedArgv(this.#smolvm, 'delete', name), '-f'];
     const first = await this.#run('delete', args, { name }).catch(ifFailed);

@@ -40,20 +40,28 @@ export async function stopMachinesBelow(directory: string): Promise<number> {
 }
 
 /**
- * Kills `machine create` and `machine start` of that name that go on although whoever ran them was killed, and waits until
- * they are gone: what they still make would be in nobody's list.
+ * Kills `machine create` and `machine start` of that name in a home of ours that go on although whoever ran them was
+ * killed, and waits until they are gone: what they still make would be in nobody's list. Those of another home, which may
+ * use the same name, are somebody else's.
  */
-export async function stopMakersOf(name: string): Promise<void> {
-  if (process.platform !== 'linux') return;
+export async function stopMakersOf(name: string, home: string | undefined): Promise<void> {
+  if (process.platform !== 'linux' || home === undefined) return;
   const until = Date.now() + goneWithinMs;
   for (;;) {
     const pids = await everyPid();
-    const makes = await Promise.all(pids.map(async (pid) => isMakerOf(await commandLine(pid), name)));
+    const makes = await Promise.all(
+      pids.map(async (pid) => isMakerOf(await commandLine(pid), name) && (await isAtHome(pid, home))),
+    );
     const makers = pids.filter((_pid, at) => makes[at] === true);
     if (makers.length === 0 || Date.now() > until) return;
     for (const pid of makers) kill(pid);
     await sleep(pollMs);
   }
+}
+
+async function isAtHome(pid: number, home: string): Promise<boolean> {
+  const environment = await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '');
+  return environment.split('\0').includes(`SMOLVM_DATA_DIR=${home}`);
 }
 
 function isMakerOf(args: readonly string[], name: string): boolean {

@@ -1,38 +1,17 @@
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { buildImage, House, image } from '../bottles/house.ts';
+import { countsOf, filesBelow, isEmpty, processesOf, told } from './killing.ts';
 
 const kills = Number(process.env['FAULT_KILLS'] ?? 100);
 /** A whole start takes about so long here. */
 const wholeMs = 3_000;
 /** A supervisor whose owner was killed ends its bottle in good order, which takes it a moment. */
 const orderlyMs = 30_000;
-
-/** Processes that carry this house's places in their environment, by pid; the command line tells what they are. */
-async function processesOf(house: House): Promise<Map<number, string>> {
-  const found = new Map<number, string>();
-  for (const name of await readdir('/proc')) {
-    if (!/^\d+$/.test(name)) continue;
-    const environ = await readFile(`/proc/${name}/environ`, 'latin1').catch(() => '');
-    if (!environ.includes(house.path)) continue;
-    const line = await readFile(`/proc/${name}/cmdline`, 'latin1').catch(() => '');
-    found.set(Number(name), line.replaceAll('\0', ' '));
-  }
-  return found;
-}
-
-async function filesBelow(path: string, kept: RegExp): Promise<string[]> {
-  const entries = await readdir(path, { recursive: true, withFileTypes: true }).catch(() => []);
-  return entries
-    .filter((entry) => !entry.isDirectory())
-    .map((entry) => join(entry.parentPath, entry.name))
-    .filter((file) => !kept.test(file));
-}
 
 /** What of the bottles is there; each should be empty. Records and logs of bottles that ended stay, and are told apart. */
 async function leftovers(house: House): Promise<Record<string, string[]>> {
@@ -44,19 +23,6 @@ async function leftovers(house: House): Promise<Record<string, string[]>> {
     'temporary files': await filesBelow(state, /\/(bottle\.json|gate\.jsonl(\.\d)?|supervisor\.log)$/),
   };
 }
-
-/** What records and supervisors' logs say, for whoever has to find out how something stayed. */
-async function told(house: House): Promise<string> {
-  const files = await filesBelow(join(house.path, 'state/claude-bottle'), /gate\.jsonl(\.\d)?$/);
-  const texts = files.map(async (file) => `\n${file}: ${await readFile(file, 'utf8').catch(String)}`);
-  return (await Promise.all(texts)).join('');
-}
-
-const isEmpty = (left: Record<string, string[]>) => Object.values(left).every((list) => list.length === 0);
-const countsOf = (left: Record<string, string[]>) =>
-  Object.entries(left)
-    .map(([name, list]) => `${list.length} ${name}`)
-    .join(', ');
 
 async function victim(
   child: ChildProcess,

@@ -76,7 +76,7 @@ async function namesIn(path: string): Promise<string[]> {
 }
 
 /** Processes that carry this house's places in their environment, by pid; the command line tells what they are. */
-async function processesOf(house: House): Promise<Map<number, string>> {
+export async function processesOf(house: House): Promise<Map<number, string>> {
   const found = new Map<number, string>();
   for (const name of await readdir('/proc')) {
     if (!/^\d+$/.test(name)) continue;
@@ -105,7 +105,7 @@ export async function victimOf(
   return found[Math.floor(Math.random() * found.length)]?.[0];
 }
 
-async function filesBelow(path: string, kept: RegExp): Promise<string[]> {
+export async function filesBelow(path: string, kept: RegExp): Promise<string[]> {
   const entries = await readdir(path, { recursive: true, withFileTypes: true }).catch(() => []);
   return entries
     .filter((entry) => !entry.isDirectory())

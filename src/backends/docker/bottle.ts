@@ -13,7 +13,6 @@ import { type Engine, signalOf } from '../../engine/engine.ts';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { Tail } from '../../process/run.ts';
 import {
   type Account,
   type Bottle,
@@ -31,7 +30,7 @@ import { failureOfBottle, inTermsOf } from './failures.ts';
 import { execArguments, type Identity } from '../init-arguments.ts';
 import { identityOf } from '../labels.ts';
 import { containerName, hostsFile, hostsText } from './plan.ts';
-import { later } from '../later.ts';
+import { captured, later } from '../later.ts';
 import { tiedInput } from '../tied-input.ts';
 
 /** What nobody types: pressed once it waits for a second key, and goes through. `docker attach` has no way to have none. */
@@ -71,10 +70,7 @@ export class ContainerBottle implements Bottle {
 
   async exec(argv: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
     await using program = this.stream(argv, options);
-    const stdout = new Tail();
-    program.stdout.on('data', (bytes: Buffer) => stdout.push(bytes));
-    const result = await program.done;
-    return { ...result, stdout: stdout.end() };
+    return await captured(program);
   }
 
   stream(argv: readonly string[], options: ExecOptions = {}): Streaming {

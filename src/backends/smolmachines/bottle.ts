@@ -2,7 +2,7 @@ import { constants } from 'node:os';
 import { rm } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type RunResult, stream, Tail } from '../../process/run.ts';
+import { type RunResult, stream } from '../../process/run.ts';
 import { tied } from '../../process/tied.ts';
 import { MachineFailed } from '../../smolvm/errors.ts';
 import type { MachineInfo } from '../../smolvm/machine.ts';
@@ -19,7 +19,7 @@ import type {
 import { BottleGone, BottleNotRunning } from '../errors.ts';
 import { execArguments, type Identity } from '../init-arguments.ts';
 import { label } from '../labels.ts';
-import { later } from '../later.ts';
+import { captured, later } from '../later.ts';
 import { tiedInput } from '../tied-input.ts';
 import { askBroker, signalThroughBroker } from './ask-broker.ts';
 import { type BottleFile, readBottleFile } from './bottle-file.ts';
@@ -69,10 +69,7 @@ export class MachineBottle implements Bottle {
 
   async exec(argv: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
     await using program = this.stream(argv, options);
-    const stdout = new Tail();
-    program.stdout.on('data', (bytes: Buffer) => stdout.push(bytes));
-    const result = await program.done;
-    return { ...result, stdout: stdout.end() };
+    return await captured(program);
   }
 
   stream(argv: readonly string[], options: ExecOptions = {}): Streaming {

@@ -96,7 +96,7 @@ export class BrokerClient {
     }, patienceMs);
   }
 
-  /** Whether what it says is left where it is for now. */
+  /** Whether what it says has to wait. */
   pause(waits: boolean): void {
     if (waits) this.#socket.pause();
     else if (this.#socket.isPaused()) this.#socket.resume();
