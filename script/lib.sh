@@ -37,3 +37,7 @@ apt_install() {
   fi
   rm -f "$log"
 }
+
+# The command that runs tests: files or options follow. A test that hangs fails after its limit, and what it left running
+# does not keep the file from ending.
+run_tests=(node --test --test-timeout=300000 --test-force-exit --test-reporter=./test/reporter.ts)

@@ -108,7 +108,11 @@ async function successor(path: string, current: FileHandle | undefined): Promise
       continue;
     }
     // A rotation since then would have put another file under this name, and one name further the file before it.
-    if (current === undefined || from === 'lost' || (await newer(path, current)) === from) return next;
+    const still =
+      current === undefined || from === 'lost'
+        ? (await ages(path))[0] === age
+        : (await newer(path, current)) === from;
+    if (still) return next;
     await next.close();
   }
 }
