@@ -3,6 +3,7 @@ import { BottleNotRunning } from '../bottles/errors.ts';
 import { letGo } from '../backends/backend.ts';
 import { runForeground } from '../process/foreground.ts';
 import { commandLine, parse } from './command-line.ts';
+import { tellEnded } from './tell-ended.ts';
 import { openBottles } from './world-bottles.ts';
 import type { World } from './world.ts';
 
@@ -28,5 +29,6 @@ export async function run(argv: readonly string[], world: World): Promise<number
     );
     return 0;
   }
+  await tellEnded(known, world);
   return code;
 }

@@ -39,5 +39,9 @@ export const machineCauses: Readonly<Record<MachineFailureCause, { what: string;
     what: 'nothing happened for too long',
     hint: 'run it again, on a machine with less load or a faster disk',
   },
+  killed: {
+    what: 'something killed it',
+    hint: 'run it again; if that happens again, see whether memory ran out: sudo dmesg | tail',
+  },
   unknown: { what: 'it said only this', hint: 'claude-bottle doctor' },
 };

@@ -1,10 +1,10 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { ask, handleOn, isSupervised, type KnownBottle, knownBottle, knownBottles } from '../bottles/host.ts';
-import { readRecord, removeRecord } from '../bottles/record.ts';
+import { ask, handleOn, type KnownBottle, knownBottle, knownBottles } from '../bottles/host.ts';
+import { removeRecord } from '../bottles/record.ts';
 import { parseDuration } from '../terminal/units.ts';
 import { BadUsage, commandLine, parse } from './command-line.ts';
 import { BadValue } from './errors.ts';
 import { confirm } from './questions.ts';
+import { tellEnded } from './tell-ended.ts';
 import { openBottles } from './world-bottles.ts';
 import type { World } from './world.ts';
 
@@ -77,14 +77,5 @@ async function end(
     return;
   }
   await ask(known, { do: 'stop', ...stop });
-  while (await isSupervised(known)) {
-    world.signal.throwIfAborted();
-    await sleep(50);
-  }
-  const after = await readRecord(places);
-  const branch = after?.work?.branch;
-  const kept = after?.phase === 'kept' ? `; it is kept: ${after.keptBecause ?? ''}` : '';
-  stderr.write(
-    `✓ ${record.slug} has ended${branch === undefined ? '' : `; its work is the branch ${branch}`}${kept}\n`,
-  );
+  await tellEnded(known, world);
 }

@@ -54,10 +54,19 @@ export type MachineAction = 'create' | 'start' | 'stop' | 'delete' | 'ls' | 'sta
 
 /**
  * What an action on a machine failed of: no KVM here or no right to use it, no space, an artifact that is not there or
- * cannot be used, a machine that does not run, a name that is taken, nothing happening for too long.
+ * cannot be used, a machine that does not run, a name that is taken, nothing happening for too long, smolvm's own death
+ * by a signal.
  */
 export type MachineFailureCause =
-  'no-kvm' | 'kvm-permission' | 'no-space' | 'artifact' | 'not-running' | 'exists' | 'timeout' | 'unknown';
+  | 'no-kvm'
+  | 'kvm-permission'
+  | 'no-space'
+  | 'artifact'
+  | 'not-running'
+  | 'exists'
+  | 'timeout'
+  | 'killed'
+  | 'unknown';
 
 /** smolvm did not do what was asked of a machine. `quote` is its own words, without terminal noise, bounded. */
 export class MachineFailed extends failure('MachineFailed')<{

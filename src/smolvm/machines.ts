@@ -191,7 +191,7 @@ export class Machines {
     if (result.code !== 1 || !/^error: /im.test(result.stderr)) return undefined;
     if ((await this.status(name, signal))?.state === 'running') return undefined;
     const quote = quoteFailure('', result.stderr);
-    const cause = machineCauseOf(quote);
+    const cause = machineCauseOf(quote, 1);
     return this.#failed('exec', name, 1, quote, cause === 'unknown' ? 'not-running' : cause);
   }
 
@@ -258,7 +258,7 @@ export class Machines {
     name: string | undefined,
     code: number,
     quote: string,
-    cause = machineCauseOf(quote),
+    cause = machineCauseOf(quote, code),
   ): MachineFailed {
     const version = formatVersion(this.#smolvm.version);
     return new MachineFailed({

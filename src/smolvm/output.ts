@@ -49,6 +49,8 @@ function exported(text: string): PackProgress {
 }
 
 const quoteLimit = 2_000;
+/** smolvm's own, or clap's. */
+const errorLine = /^error:/i;
 
 /**
  * smolvm's own words about its failure: from its `Error:` line (or clap's `error:`) to the end, or, if it died without
@@ -56,7 +58,7 @@ const quoteLimit = 2_000;
  */
 export function quoteFailure(stdout: string, stderr: string): string {
   const lines = linesOf(stderr);
-  const first = lines.findIndex((line) => /^error:/i.test(line));
+  const first = lines.findIndex((line) => errorLine.test(line));
   const said = first >= 0 ? lines.slice(first) : lines.filter(saysMore).slice(-5);
   const quote = (said.length > 0 ? said : linesOf(stdout).filter(saysMore).slice(-5)).join('\n');
   return quote.length > quoteLimit ? `${quote.slice(0, quoteLimit)}…` : quote;
@@ -106,7 +108,10 @@ const machineCauses: readonly (readonly [MachineFailureCause, RegExp])[] = [
   ['timeout', /timed out|did not become ready|deadline exceeded/i],
 ];
 
-export function machineCauseOf(words: string): MachineFailureCause {
+/** @param code smolvm's exit status; one above 128 without an error of its own is a death by signal. */
+export function machineCauseOf(words: string, code: number): MachineFailureCause {
+  // What it said before was its progress, which names the artifact.
+  if (code > 128 && !errorLine.test(words)) return 'killed';
   return machineCauses.find(([, pattern]) => pattern.test(words))?.[0] ?? 'unknown';
 }
 

@@ -66,3 +66,13 @@ test('two terminals are attached to one bottle, and one that is closed leaves it
   await first.shows(/^got three/m);
   await runs(house, slug);
 });
+
+test('whoever is attached when the command ends hears what became of the bottle', async () => {
+  await using house = await House.build();
+  const started = await house.start(['--detach', '--', 'bash', '-c', 'echo rea""dy; read word; exit 3']);
+  assert.equal(started.code, 0, started.stderr);
+  const slug = started.stdout.trim();
+  await using terminal = await openTerminal(`${house.line(['attach', slug])}; echo "code $?"`);
+  await terminal.type('on', 'Enter');
+  await terminal.shows(new RegExp(`^✓ ${slug} has ended[^]*code 3`, 'm'));
+});

@@ -251,7 +251,7 @@ describe('what goes wrong with a machine', () => {
       args: ['--', 'sh', '-c', 'echo begun; sleep 600'],
       env: { FAKE_SMOLVM_FAIL: 'die-after-ms=12000' },
       code: 137,
-      says: [/connection to VM lost/],
+      says: [/connection to VM lost/, /the machine ended under its command: its memory ran out \(--memory/],
     });
     assert.equal(result.stdout, 'begun\n');
     assert.ok(Date.now() - began < 90_000);

@@ -113,7 +113,7 @@ describe('a failure', () => {
   ];
   for (const [cause, said] of words) {
     test(`of "${said.slice(0, 60)}" is ${cause}`, async () => {
-      assert.equal(machineCauseOf(said), cause);
+      assert.equal(machineCauseOf(said, 1), cause);
       await using recorder = await Recorder.make();
       await recorder.on('start', `cat >&2 <<'SAID'\nStarting machine 'x'...\nError: ${said}\nSAID\nexit 1`);
       const fields = await failure(Machines.open(recorder.smolvm('1.9.3'), home).start('x'));
@@ -123,6 +123,16 @@ describe('a failure', () => {
       });
     });
   }
+
+  test('of a smolvm that was killed is not what its last progress was about', async () => {
+    await using recorder = await Recorder.make();
+    await recorder.on('start', `echo 'Extracting /cache/a.smolmachine...' >&2\nkill -KILL $$`);
+    const fields = await failure(Machines.open(recorder.smolvm('1.9.3'), home).start('x'));
+    assert.deepEqual(fields, {
+      ...{ action: 'start', name: 'x', version: '1.9.3', code: 137, cause: 'killed' },
+      quote: 'Extracting /cache/a.smolmachine...',
+    });
+  });
 
   test('of a smolvm that was killed keeps its exit status, and that it said nothing', async () => {
     await using recorder = await Recorder.make();

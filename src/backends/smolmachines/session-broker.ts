@@ -9,6 +9,9 @@ import { type Frame, frame, frameTypes, framesOf, windowFrame } from './frames.t
 import { SessionLog } from './session-log.ts';
 import { type Standing, writeStanding } from './standing.ts';
 
+/** What to think of it, after smolvm's own words. */
+const machineGone =
+  'the machine ended under its command: its memory ran out (--memory gives it more), or it was killed from outside';
 /** As SIGKILL leaves it. */
 const killed = 137;
 /** What a terminal has that nobody has told a size. */
@@ -160,8 +163,10 @@ export class SessionBroker implements AsyncDisposable {
   /** smolvm's own failure looks like a command's (v0.8.0 to v1.9.3, src/cli/machine.rs); whether the machine runs tells. */
   async #judge(code: number, said: string): Promise<number> {
     if (this.#isForced) return killed;
-    const isOwnFailure = code === 1 && /^Error:/m.test(said);
-    return isOwnFailure && (await this.#options.isMachineGone().catch(() => false)) ? killed : code;
+    const isOwnFailure = code === 1 && /^error:/im.test(said);
+    if (!isOwnFailure || !(await this.#options.isMachineGone().catch(() => false))) return code;
+    this.#tell('error', Buffer.from(`claude-bottle: ${machineGone}\n`));
+    return killed;
   }
 
   #end(exitCode: number): void {

@@ -18,6 +18,9 @@ const unable = 125;
 /** 128 and SIGPIPE, as a shell has it. */
 const readerGone = 141;
 
+/** As the hanging up of its terminal leaves a program. */
+const hungUp = 128 + constants.signals.SIGHUP;
+
 let isOver = false;
 let front: Front | undefined;
 
@@ -88,7 +91,9 @@ async function direct(kind: SessionKind, program: string, args: readonly string[
         front?.pass(signal);
         if (signal === 'SIGHUP') daemon.stdin.end();
       },
-      onLeave: (code) => void finish(code),
+      // Nobody else has its terminal, so bottle-init ends it.
+      onLeave: (code) =>
+        void (code === 0 ? finish(hungUp, 'let go of the program, which ends with that') : finish(code)),
     },
   );
   await finish(await daemon.ended);
@@ -102,7 +107,7 @@ function forTerminal(bytes: Buffer, kind: SessionKind | undefined): Buffer {
 
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    void finish(error.code === 'EPIPE' ? readerGone : 128 + constants.signals.SIGHUP);
+    void finish(error.code === 'EPIPE' ? readerGone : hungUp);
   });
 }
 const [mode, first = '', second = '', ...rest] = process.argv.slice(2);

@@ -187,9 +187,15 @@ describe('a session', { timeout: 150_000 }, () => {
       env: {},
     };
     await using gone = await session('pipes', '', { command, isMachineGone: true });
-    assert.equal((await client(attachCommand(gone.socket, 'start'))).code, 137);
+    const lost = await client(attachCommand(gone.socket, 'start'));
+    assert.equal(lost.code, 137);
+    assert.match(
+      lost.stderr,
+      /^Error: agent connection lost\nclaude-bottle: the machine ended under its command: .*--memory/,
+    );
     await using there = await session('pipes', '', { command, isMachineGone: false });
-    assert.equal((await client(attachCommand(there.socket, 'start'))).code, 1);
+    const own = await client(attachCommand(there.socket, 'start'));
+    assert.deepEqual([own.code, own.stderr], [1, 'Error: agent connection lost\n']);
   });
 
   test('that cannot be started says so to who wanted it', async () => {
@@ -239,16 +245,27 @@ describe('a session', { timeout: 150_000 }, () => {
     await terminal.type('Enter');
     await terminal.shows(/code 6/);
     {
+      await using left = await inFront(direct('terminal', 'sleep 73102 & sleep 73102'));
+      while ((await countOf('73102')) < 2) await sleep(20);
+      await left.type(...Array.from({ length: 8 }, () => 'C-^'));
+      await left.shows(/let go of the program, which ends with that[^]*code 129/);
+      await nothingSleeps('73102');
+    }
+    {
       await using closed = await inFront(direct('terminal', 'setsid sleep 73102 & sleep 73102'));
       while ((await countOf('73102')) < 2) await sleep(20);
       await closed.tmux('kill-pane');
     }
-    for (let tries = 0; (await countOf('73102')) > 0; tries++) {
-      assert.ok(tries < 200, 'what it started lives on');
-      await sleep(50);
-    }
+    await nothingSleeps('73102');
   });
 });
+
+async function nothingSleeps(mark: string): Promise<void> {
+  for (let tries = 0; (await countOf(mark)) > 0; tries++) {
+    assert.ok(tries < 200, 'what it started lives on');
+    await sleep(50);
+  }
+}
 
 /** How many that sleep for so long there are on this machine. */
 async function countOf(mark: string): Promise<number> {
