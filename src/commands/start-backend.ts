@@ -24,6 +24,8 @@ interface Found {
   readonly own: readonly string[];
   /** What it was found by, for the plan. */
   readonly signs: string;
+  /** What may go wrong with it here. */
+  readonly warnings: readonly string[];
 }
 
 /** The backend of a new bottle. */
@@ -34,6 +36,9 @@ export interface OpenedBackend extends Found {
 }
 
 const help = 'claude-bottle start --help';
+
+const rootsMachines =
+  'smolvm runs root’s machines as another user, for whom the sockets and files of the bottle may be out of reach: better as an ordinary user who may use /dev/kvm';
 
 /** What the command line says, else the environment. @throws BadValue */
 export function backendSaid(
@@ -89,7 +94,7 @@ export function bottleSays({ backend, names }: BottleDefinition): Wishes['said']
 async function containers(engine: () => Promise<Engine>, runtime: string | undefined): Promise<Found> {
   const backend = dockerBackend(await engine(), { version: version() });
   const facts = await backend.check(runtime === undefined ? {} : { runtime });
-  return { backend, facts, own: [], signs: facts.runtime };
+  return { backend, facts, own: [], signs: facts.runtime, warnings: [] };
 }
 
 async function machines(world: World): Promise<Found> {
@@ -101,7 +106,8 @@ async function machines(world: World): Promise<Found> {
   const backend = machinesBackend(here.smolvm, here.home, (slug) => bottlePlaces(places, slug));
   const facts = await backend.check({});
   const signs = `${facts.runtime} and ${here.virtualisation}`;
-  return { backend, facts, machine: here.address, own: [here.directory], signs };
+  const warnings = here.dropsUser ? [rootsMachines] : [];
+  return { backend, facts, machine: here.address, own: [here.directory], signs, warnings };
 }
 
 function wordsOf(reason: BackendReason, signs: string): string {

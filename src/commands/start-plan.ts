@@ -97,6 +97,7 @@ export async function preparePlan(request: StartRequest, world: World): Promise<
       ...presets.problems,
       ...mounts.map(mountWarning),
       ...limitWarnings(plan),
+      ...opened.warnings,
     ],
   };
 }

@@ -74,6 +74,16 @@ describe('a machine', () => {
   });
 });
 
+describe('a machine of root’s', { skip: process.geteuid?.() === 0 ? false : 'only root has one' }, () => {
+  test('comes with a warning that it runs as another user, and so do none of those that do not', async () => {
+    const warning = /^! smolvm runs root’s machines as another user/m;
+    assert.match((await dryRun(['--backend=smolmachines'], machines)).stderr, warning);
+    const kept = { ...machines, SMOLVM_VM_UID_DROP: 'off' };
+    assert.doesNotMatch((await dryRun(['--backend=smolmachines'], kept)).stderr, warning);
+    assert.doesNotMatch((await dryRun(['--backend=docker'], machines)).stderr, warning);
+  });
+});
+
 describe('a container', () => {
   test('is what there is without a machine, and the plan says what is missing', async () => {
     const { backend, backendReason } = await planned([]);

@@ -14,6 +14,8 @@ export interface MachinesHere {
   readonly directory: string;
   /** What machines are booted with: `/dev/kvm`. */
   readonly virtualisation: string;
+  /** smolvm will run the machines as another user than this one. */
+  readonly dropsUser: boolean;
 }
 
 export interface Surroundings {
@@ -36,8 +38,9 @@ export async function seekMachines({ environment, home, signal }: Surroundings):
   });
   const uid = process.geteuid?.() ?? 0;
   const place = await machineHome(environment, home, uid);
-  const directory = place.path ?? join(placeOfMachines(environment, home, uid).cache, 'smolvm');
+  const { cache, dropsUser } = placeOfMachines(environment, home, uid);
+  const directory = place.path ?? join(cache, 'smolvm');
   const found = { path: smolvm.path, version: formatVersion(smolvm.version) };
   const address = machineAddress(found, place, environment);
-  return { smolvm, home: place, address, directory, virtualisation: booted };
+  return { smolvm, home: place, address, directory, virtualisation: booted, dropsUser };
 }
