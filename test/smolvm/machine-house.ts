@@ -70,7 +70,7 @@ export class MachineHouse implements AsyncDisposable {
     this.directory = directory;
     this.artifact = join(directory, 'base.smolmachine');
     this.env = {
-      SMOLVM_DATA_DIR: join(directory, 'h'),
+      SMOLVM_DATA_DIR: this.home,
       SMOLVM_VM_UID_DROP: 'off',
       FAKE_SMOLVM_VM_SECONDS: '900',
     };
@@ -102,8 +102,12 @@ export class MachineHouse implements AsyncDisposable {
     return house;
   }
 
+  get home(): string {
+    return join(this.directory, 'h');
+  }
+
   get vms(): string {
-    return join(this.directory, 'h', '.cache', 'smolvm', 'vms');
+    return join(this.home, '.cache', 'smolvm', 'vms');
   }
 
   run(args: readonly string[], env: Record<string, string> = {}): Promise<Ran> {
