@@ -176,7 +176,7 @@ describe('what machines need and is not here is told with the way out, and no co
     });
   });
 
-  for (const version of ['0.8.0', '1.7.0']) {
+  for (const version of ['0.8.0', '1.0.2', '1.5.0', '1.7.0']) {
     test(`smolvm ${version}, which packs nevertheless`, async () => {
       const env = { FAKE_SMOLVM_VERSION: version };
       const says = [
