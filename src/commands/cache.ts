@@ -51,7 +51,11 @@ export async function run(argv: readonly string[], world: World): Promise<number
     .action((flags: { json: boolean }) => {
       action = async () => list(await open(world), flags.json, world);
     });
-  sub('prune', 'remove entries, the least recently used first, and the layers that no other entry needs')
+  sub(
+    'prune',
+    'Removes entries, the least recently used first, and the layers that no other entry needs. By whichever rule, also the\nartifacts that smolvm (1.9.0 or newer) unpacked for machines of bottles and that no machine uses any more.',
+  )
+    .summary('remove entries, the least recently used first, and the layers that no other entry needs')
     .option('--older-than <time>', 'those not used for this long: 12h, 30d, 4w')
     .option('--max-size <bytes>', 'until what is left takes no more than this: 500M, 10G')
     .option('--keep <count>', 'all but this many')
@@ -160,17 +164,23 @@ async function pruneNow(
   world: World,
 ): Promise<void> {
   const report = await prune(cache, layers, { ...rules, dryRun: flags.dryRun, signal: world.signal });
+  // Told before smolvm is asked: what it does with its own is slower, and may fail.
+  if (!flags.json) tell(report, flags.dryRun, world);
+  const { pruneUnpacked, unpackedLine } = await import('./cache-unpacked.ts');
+  const unpacked = await pruneUnpacked(world, flags);
   if (flags.json) {
     const plain = (entry: CacheEntry) => ({ path: entry.path, ...entry.record });
     const document = {
       ...report,
       removed: report.removed.map(plain),
       keptInUse: report.keptInUse.map(plain),
+      unpacked,
     };
     world.terminal.stdout.write(`${JSON.stringify(document, undefined, 2)}\n`);
     return;
   }
-  tell(report, flags.dryRun, world);
+  const line = unpackedLine(unpacked, flags);
+  if (line !== undefined) world.terminal.stderr.write(`${oneLine(line)}\n`);
 }
 
 function tell(report: PruneReport, dryRun: boolean, world: World): void {

@@ -10,6 +10,7 @@ export const machineActions: Readonly<Record<MachineAction, string>> = {
   status: 'tell the state of the machine',
   'data-dir': 'tell where the machine is kept',
   exec: 'run a program in the machine',
+  prune: 'remove the unpacked artifacts that no machine uses',
 };
 
 /** What it failed of, and what to do about it. */

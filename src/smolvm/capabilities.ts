@@ -16,6 +16,9 @@ import { compareVersions, parseVersion, type Version } from './version.ts';
  *   `--from` (v1.7.0) and visible in the machine's containers (v1.8.0, src/cli/machine.rs), `--label` (v1.8.0), and a
  *   pack's file owners kept where the host's user is not root (v1.8.1, crates/smolvm-pack/src/extract.rs).
  * - `bigExports`: a limit of 64 GiB of its own for exports (v1.8.3, src/cli/pack.rs `export_layer_to_file`).
+ * - `prunesUnpacked`: `pack prune` removes the unpacked artifacts that no machine uses (v1.9.0, src/cli/pack.rs
+ *   `PackPruneCmd`, src/artifact_cache.rs). The same release is the first whose `machine create` leaves any: before, each
+ *   machine had its own and took it along (src/cli/machine.rs `run_from_smolmachine`).
  */
 const since = {
   pack: '0.8.0',
@@ -27,6 +30,7 @@ const since = {
   exportLimitVariable: '1.6.0',
   bottles: '1.8.1',
   bigExports: '1.8.3',
+  prunesUnpacked: '1.9.0',
 } as const satisfies Record<string, string>;
 
 export type Capability = keyof typeof since;
@@ -41,6 +45,7 @@ const reasons: Record<Capability, string> = {
   exportLimitVariable: 'raising the limit on a layer',
   bottles: 'running a bottle in a microVM',
   bigExports: 'packing a layer above 4 GiB',
+  prunesUnpacked: 'removing unpacked artifacts that no machine uses',
 };
 
 /** Whether that release of smolvm has the capability. */

@@ -50,7 +50,9 @@ export class VirtualisationMissing extends failure('VirtualisationMissing')<{
   code: string;
 }> {}
 
-export type MachineAction = 'create' | 'start' | 'stop' | 'delete' | 'ls' | 'status' | 'data-dir' | 'exec';
+/** `prune` is `pack prune`; the others are subcommands of `machine`. */
+export type MachineAction =
+  'create' | 'start' | 'stop' | 'delete' | 'ls' | 'status' | 'data-dir' | 'exec' | 'prune';
 
 /**
  * What an action on a machine failed of: no KVM here or no right to use it, no space, an artifact that is not there or

@@ -1,13 +1,13 @@
 import { DeadlineExceeded } from '../process/errors.ts';
 import { type RunResult, run } from '../process/run.ts';
-import { requirementOf } from './capabilities.ts';
+import { type Capability, requirementOf } from './capabilities.ts';
 import { type MachineAction, MachineFailed, MachineNetworked, SmolvmTooOld } from './errors.ts';
 import type { Smolvm } from './find.ts';
 import { createArgv, execArgv, namedArgv } from './machine-argv.ts';
 import type { MachineHome } from './machine-home.ts';
 import { removeRemains } from './machine-remains.ts';
 import { type MachineInfo, type MachineSpec, readMachine, readMachines } from './machine.ts';
-import { machineCauseOf, quoteFailure } from './output.ts';
+import { machineCauseOf, type Pruned, quoteFailure, readPruned } from './output.ts';
 import { formatVersion } from './version.ts';
 import { stopMachinesBelow, stopMakersOf } from './vm-processes.ts';
 
@@ -21,7 +21,8 @@ export interface MachineCommand {
 
 /**
  * How long each action may take, in milliseconds. Creating unpacks the artifact. Starting is given up by smolvm itself
- * after 120 s (v1.9.3), later releases wait for 600 s. The rest boots nothing and copies nothing.
+ * after 120 s (v1.9.3), later releases wait for 600 s. Pruning waits for whatever is being created, and must not be ended
+ * while it removes. The rest boots nothing and copies nothing.
  */
 const deadlines: Readonly<Record<Exclude<MachineAction, 'exec'>, number>> = {
   create: 15 * 60_000,
@@ -31,6 +32,7 @@ const deadlines: Readonly<Record<Exclude<MachineAction, 'exec'>, number>> = {
   ls: 60_000,
   status: 60_000,
   'data-dir': 60_000,
+  prune: 60 * 60_000,
 };
 
 /** What many machines with long labels take as JSON, with room to spare. */
@@ -74,10 +76,7 @@ export class Machines {
    * @throws MachineNetworked, MachinePathRefused, SmolvmTooOld
    */
   async create(spec: MachineSpec, signal?: AbortSignal): Promise<void> {
-    if (!this.#smolvm.can('bottles')) {
-      const { path, version } = this.#smolvm;
-      throw new SmolvmTooOld({ path, found: formatVersion(version), ...requirementOf('bottles') });
-    }
+    this.#require('bottles');
     const { name, artifact } = spec;
     const args = createArgv(this.#smolvm, spec);
     try {
@@ -201,6 +200,30 @@ export class Machines {
     const path = stdout.trim();
     if (!path.startsWith('/')) throw this.#unreadable('data-dir', name, stdout);
     return path;
+  }
+
+  /**
+   * Removes what artifacts of this home were unpacked into and no machine of it uses, under smolvm's own lock: machines that
+   * are being made are waited for. `signal` ends only a dry run: what is half removed when smolvm is killed counts as whole
+   * for the next machine of that artifact (v1.9.3, crates/smolvm-pack/src/extract.rs `extract_sidecar_capped`).
+   * @returns what smolvm tells of it; `undefined`: it is done, and told in words that we do not know.
+   * @throws SmolvmTooOld
+   */
+  async pruneUnpacked(options: {
+    readonly dryRun: boolean;
+    readonly signal?: AbortSignal;
+  }): Promise<Pruned | undefined> {
+    this.#require('prunesUnpacked');
+    const { dryRun, signal } = options;
+    const args = ['pack', 'prune', '--all', ...(dryRun ? ['--dry-run'] : [])];
+    const { stdout } = await this.#do('prune', args, dryRun ? { signal } : {});
+    return readPruned(stdout);
+  }
+
+  #require(capability: Capability): void {
+    if (this.#smolvm.can(capability)) return;
+    const { path, version } = this.#smolvm;
+    throw new SmolvmTooOld({ path, found: formatVersion(version), ...requirementOf(capability) });
   }
 
   async #do(

@@ -39,13 +39,43 @@ export function readProgress(line: string): PackProgress | undefined {
   return undefined;
 }
 
-const units: Readonly<Record<string, number>> = { bytes: 1, KB: 1024, MB: 1024 ** 2, GB: 1024 ** 3 };
+const units: Readonly<Record<string, number>> = {
+  B: 1,
+  bytes: 1,
+  KB: 1024,
+  MB: 1024 ** 2,
+  GB: 1024 ** 3,
+  TB: 1024 ** 4,
+};
 
 function exported(text: string): PackProgress {
   const amount = /(\d+(?:\.\d+)?) (bytes|KB|MB|GB)( done)?$/.exec(text);
   const unit = units[amount?.[2] ?? ''];
   if (amount === null || unit === undefined) return { phase: 'exporting' };
   return { phase: 'exporting', bytes: Math.round(Number(amount[1]) * unit) };
+}
+
+/** What `pack prune` has removed, or would remove. */
+export interface Pruned {
+  readonly entries: number;
+  /** As smolvm rounds it: to a tenth of a power of 1024. */
+  readonly bytes: number;
+}
+
+/**
+ * Reads the last words of `pack prune` (v1.9.0 to v1.9.3, src/cli/pack.rs `PackPruneCmd`, src/cli/mod.rs `format_bytes`).
+ * @returns `undefined` for words that are none of these.
+ */
+export function readPruned(stdout: string): Pruned | undefined {
+  const last = linesOf(stdout).at(-1) ?? '';
+  if (last === 'No cached entries to remove.') return { entries: 0, bytes: 0 };
+  const told =
+    /^(?:Removed|Would remove) (\d{1,9}) cached entr(?:y|ies)(?:, freed | \()(\d{1,12}(?:\.\d+)?) (B|KB|MB|GB|TB)\)?$/.exec(
+      last,
+    );
+  if (told === null) return undefined;
+  const [, entries, amount, unit = ''] = told;
+  return { entries: Number(entries), bytes: Math.round(Number(amount) * (units[unit] ?? 1)) };
 }
 
 const quoteLimit = 2_000;

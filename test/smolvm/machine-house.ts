@@ -182,7 +182,7 @@ export function leftOf(house: MachineHouse): string[] {
       .filter((pid) => read(`/proc/${pid}/mountinfo`).includes(house.directory))
       .map((pid) => `mount of ${pid}`),
     ...groups,
-    ...readdirSync(house.vms).filter((name) => name !== '_shared'),
+    ...readdirSync(house.vms).filter((name) => !['_shared', '.artifact-cache.lock'].includes(name)),
   ];
 }
 

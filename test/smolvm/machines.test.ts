@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   MachineFailed,
   type MachineFailureCause,
@@ -196,5 +199,62 @@ describe('a creation', () => {
       await assert.rejects(Machines.open(recorder.smolvm('1.9.3'), home).create(spec), failed(cause));
       assert.ok(!(await recorder.lines()).some((line) => line.includes('delete')));
     }
+  });
+});
+
+describe('pruning what was unpacked', () => {
+  test('asks smolvm for all of it, in this home, and reads what it freed', async () => {
+    await using recorder = await Recorder.make();
+    await recorder.on('prune', 'echo "Removed 2 cached entries, freed 1.5 GB"');
+    const machines = Machines.open(recorder.smolvm('1.9.0'), home);
+    assert.deepEqual(await machines.pruneUnpacked({ dryRun: false }), { entries: 2, bytes: 1.5 * 1024 ** 3 });
+    assert.deepEqual(await recorder.calls(), [
+      { dataDir: '/somewhere', cwd: '/', args: ['pack', 'prune', '--all'] },
+    ]);
+    await recorder.on('prune', 'echo "Would remove 1 cached entries (3 B)"');
+    assert.deepEqual(await machines.pruneUnpacked({ dryRun: true }), { entries: 1, bytes: 3 });
+    assert.equal((await recorder.lines())[1], 'pack prune --all --dry-run');
+    await recorder.on('prune', 'echo "Done, somehow."');
+    assert.equal(await machines.pruneUnpacked({ dryRun: false }), undefined);
+  });
+
+  test('needs a smolvm that knows what machines use', async () => {
+    await using recorder = await Recorder.make();
+    const pruning = Machines.open(recorder.smolvm('1.8.3'), home).pruneUnpacked({ dryRun: false });
+    await assert.rejects(pruning, (error) => {
+      assert.ok(error instanceof SmolvmTooOld);
+      assert.deepEqual([error.fields.found, error.fields.needed], ['1.8.3', '1.9.0']);
+      return true;
+    });
+    assert.deepEqual(await recorder.calls(), []);
+  });
+
+  test("fails in smolvm's words", async () => {
+    await using recorder = await Recorder.make();
+    const said = 'agent operation failed: prune shared artifact caches: empty shared pack pointer: /p';
+    await recorder.on('prune', `echo 'Error: ${said}' >&2; exit 1`);
+    const pruning = Machines.open(recorder.smolvm('1.9.3'), home).pruneUnpacked({ dryRun: false });
+    await assert.rejects(pruning, (error) => {
+      assert.ok(error instanceof MachineFailed);
+      const quote = `Error: ${said}`;
+      assert.deepEqual(error.fields, {
+        ...{ action: 'prune', version: '1.9.3', code: 1, cause: 'unknown', quote },
+      });
+      return true;
+    });
+  });
+
+  test('is not ended half-way by an interruption, but a dry run is', async () => {
+    await using recorder = await Recorder.make();
+    await recorder.on('prune', 'touch "$d/begun"; sleep 1; echo "Removed 1 cached entries, freed 3 B"');
+    const machines = Machines.open(recorder.smolvm('1.9.3'), home);
+    const stop = new AbortController();
+    const pruning = machines.pruneUnpacked({ dryRun: false, signal: stop.signal });
+    while (!existsSync(join(recorder.directory, 'begun'))) await sleep(10);
+    stop.abort(new Error('enough'));
+    assert.deepEqual(await pruning, { entries: 1, bytes: 3 });
+    await assert.rejects(machines.pruneUnpacked({ dryRun: true, signal: stop.signal }), {
+      message: 'enough',
+    });
   });
 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { causeOf, quoteFailure, readProgress } from '../../src/smolvm/output.ts';
+import { causeOf, quoteFailure, readProgress, readPruned } from '../../src/smolvm/output.ts';
 
 describe('a line of pack create', () => {
   const cases: readonly (readonly [string, ReturnType<typeof readProgress>])[] = [
@@ -59,6 +59,31 @@ describe('the quote of a failure', () => {
       }),
     );
   });
+});
+
+describe('the last words of pack prune', () => {
+  const cases: readonly (readonly [string, ReturnType<typeof readPruned>])[] = [
+    ['No cached entries to remove.\n', { entries: 0, bytes: 0 }],
+    [
+      '  retaining 1 artifact cache entry referenced by machines\nNo cached entries to remove.\n',
+      { entries: 0, bytes: 0 },
+    ],
+    [
+      '  removed artifact cache 5aaa: /h/_shared/01234567 (9.9 GB)\nRemoved 2 cached entries, freed 1.5 GB\n',
+      { entries: 2, bytes: 1_610_612_736 },
+    ],
+    ['Removed 1 cached entries, freed 12 B', { entries: 1, bytes: 12 }],
+    ['Would remove 3 cached entries (10.0 MB)', { entries: 3, bytes: 10_485_760 }],
+    ['Would remove 1 cached entry (1.0 KB)', { entries: 1, bytes: 1024 }],
+    ['', undefined],
+    ['Removed 2 entries', undefined],
+    ['Removed 2 cached entries, freed lots', undefined],
+    ['Removed 2 cached entries, freed 1.5 XB', undefined],
+    ['Removed 2 cached entries, freed 1.5 GB\nand then something else', undefined],
+  ];
+  for (const [words, told] of cases) {
+    test(JSON.stringify(words.slice(-60)), () => assert.deepEqual(readPruned(words), told));
+  }
 });
 
 describe('the cause of a failure', () => {

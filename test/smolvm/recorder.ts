@@ -35,7 +35,13 @@ export class Recorder implements AsyncDisposable {
     return recorder;
   }
 
-  /** @param body a shell script, run for every call of `machine ACTION`; `$d` is a directory of its own. */
+  /** Answers what `findSmolvm` asks of a program before it believes that it is smolvm. */
+  async introduce(version: string): Promise<void> {
+    await this.on('', `echo 'smolvm ${version}'`);
+    await this.on('create', `printf '%s\\n' '      --from <PATH>' '      --net'`);
+  }
+
+  /** @param body a shell script, run for every call of `machine ACTION` or `pack ACTION`; `$d` is a directory of its own. */
   async on(action: string, body: string): Promise<void> {
     await writeFile(join(this.directory, `${action}.sh`), `${body}\n`);
   }

@@ -71,6 +71,18 @@ export function packRunCommand(release: Release): Command {
   };
 }
 
+/** `pack prune` (src/cli/pack.rs `PackPruneCmd`), the same in every release. */
+export const packPruneCommand: Command = {
+  name: 'smolvm pack prune',
+  about: 'Clean up cached pack extractions to free disk space',
+  flags: [
+    { long: 'keep', value: 'N', largest: Number.MAX_SAFE_INTEGER, default: '5' },
+    { long: 'all' },
+    { long: 'dry-run' },
+  ],
+  operands: 'none',
+};
+
 /** `machine create` (src/cli/machine.rs `CreateCmd`), as far as its help and its argument rules go. */
 export function machineCreateCommand(release: Release): Command {
   const flags: Flag[] = [

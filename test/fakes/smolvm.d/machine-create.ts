@@ -1,4 +1,6 @@
 import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { unpackShared } from './artifact-cache.ts';
 import type { Host } from './host.ts';
 import { parseEnv, parseLabels, parseSockets, parseVolumes, validateName } from './machine-options.ts';
 import { NotPartOfDouble, type Release, SmolvmError } from './release.ts';
@@ -45,12 +47,11 @@ export async function machineCreate(release: Release, host: Host, parsed: Parsed
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   say('Extracting .smolmachine assets...\n');
   try {
-    const isShared = release.since('1.9.0') && process.env.SMOLVM_DISABLE_SHARED_EXTRACT !== '1';
-    const layers = await extractLayers(
-      artifact,
-      store.vms,
-      isShared ? undefined : directory,
-      host.dropsUid(),
+    const isShared = release.since('1.9.0') && process.env.SMOLVM_DISABLE_SHARED_EXTRACT === undefined;
+    const layers = await (
+      isShared
+        ? unpackShared(artifact, store.vms, directory, host.dropsUid())
+        : extractLayers(artifact, join(directory, 'pack'), host.dropsUid())
     ).catch((error: unknown) => {
       throw SmolvmError.agent(
         isShared ? 'extract sidecar (shared)' : 'extract sidecar',

@@ -3,6 +3,7 @@ import {
   machineCreateCommand,
   machineSubcommands,
   packCreateCommand,
+  packPruneCommand,
   packRunCommand,
   packSubcommands,
 } from './commands.ts';
@@ -56,6 +57,11 @@ async function dispatch(release: Release, args: readonly string[]): Promise<void
       if (subcommand === 'run') {
         const parsed = parse(packRunCommand(release), rest);
         return (await import('./pack-run.ts')).packRun(release, parsed);
+      }
+      if (subcommand === 'prune') {
+        const parsed = parse(packPruneCommand, rest);
+        const [{ packPrune }, { Host }] = await Promise.all([import('./pack-prune.ts'), import('./host.ts')]);
+        return packPrune(release, new Host(release), parsed);
       }
       throw new NotPartOfDouble(`"pack ${subcommand}"`);
     case 'serve':

@@ -44,18 +44,10 @@ export async function readArtifactHead(release: Release, path: string): Promise<
 }
 
 /**
- * Unpacks the layers of an artifact and gives their directories, the lowest first: below `own`, or, without it, where one
- * extraction serves all machines of one artifact and is found again by its checksum. `squash` makes everything root's.
+ * Unpacks the layers of an artifact below `target`, unless that is done already, and gives their directories, the lowest
+ * first. `squash` makes everything root's.
  */
-export async function extractLayers(
-  artifact: Artifact,
-  vms: string,
-  own: string | undefined,
-  squash: boolean,
-): Promise<string[]> {
-  const checksum = artifact.footer.checksum.toString(16).padStart(8, '0');
-  const target =
-    own === undefined ? join(vms, '_shared', squash ? `${checksum}-root` : checksum) : join(own, 'pack');
+export async function extractLayers(artifact: Artifact, target: string, squash: boolean): Promise<string[]> {
   const layers = artifact.manifest.assets.layers.map(({ path }) => join(target, path.replace(/\.tar$/, '')));
   if (existsSync(join(target, '.smolvm-extracted'))) return layers;
 
