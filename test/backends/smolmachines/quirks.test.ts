@@ -153,10 +153,39 @@ describe('what a program in a machine gets', { timeout: 300_000 }, () => {
     await assert.rejects(another.bottle.exec(['true']), { name: 'BottleGone' });
   });
 
+  test('exec: starts no machine that was stopped', async () => {
+    await using idle = await stage.make();
+    const name = machineName(idle.spec.slug);
+    await idle.bottle.stop(0);
+    const bare = await raw('machine', 'exec', '--name', name, '--', 'true');
+    assert.equal(bare.code, 1);
+    assert.match(bare.stderr, /is not running/);
+    const fresh = stage.another().bottle(idle.spec.slug);
+    await fresh.copyIn(Readable.from([tarOf([{ path: 'late', data: Buffer.from('content') }])]), '/srv');
+    assert.equal(await said(fresh, 'cat /srv/late', 'root'), 'content');
+    assert.equal((await spy.of('start', name)).length, 2);
+  });
+
   test('USER: a pack has lost it, and everything would be root', async () => {
     assert.equal((await rawExec('id', '-u')).stdout, '0\n');
     assert.equal(await said(made.bottle, 'id -un'), 'dev');
     assert.match(await sessionSaid(), /^dev /);
+  });
+
+  test('privileges: the machine’s container has more than a container’s, and may get more', async () => {
+    const lines = ['grep', '-E', '^(CapBnd|NoNewPrivs):', '/proc/self/status'] as const;
+    const bare = (await rawExec(...lines)).stdout;
+    assert.match(bare, /^NoNewPrivs:\t0$/m);
+    // Seven are what root keeps of a bottle (docs/security.md).
+    const rights = BigInt(`0x${/^CapBnd:\t(\w+)$/m.exec(bare)?.[1] ?? '0'}`);
+    assert.ok((rights & ~0xfbn) !== 0n && (rights & 0xfbn) === 0xfbn, bare);
+    for (const [as, kept] of [
+      ['image', '0000000000000000'],
+      ['root', '00000000000000fb'],
+    ] as const) {
+      const { stdout } = await made.bottle.exec(lines, { as });
+      assert.equal(stdout, `CapBnd:\t${kept}\nNoNewPrivs:\t1\n`);
+    }
   });
 
   test('ENTRYPOINT: the pack’s own would run beside us, detached and as root', async () => {
