@@ -23,16 +23,13 @@ let made: Made;
 const raw = (args: readonly string[], env: Record<string, string> = {}): Promise<Ran> =>
   smolvm(args, { SMOLVM_DATA_DIR: stage.home.path, ...env });
 
+const held = new AsyncDisposableStack();
 before(async () => {
-  spy = await Spy.open();
-  stage = await openStage(spy.program);
-  made = await stage.run({ env: { PUBLIC: 'public-3a9' } });
+  spy = held.use(await Spy.open());
+  stage = held.use(await openStage(spy.program));
+  made = held.use(await stage.run({ env: { PUBLIC: 'public-3a9' } }));
 });
-after(async () => {
-  await made[Symbol.asyncDispose]();
-  await stage[Symbol.asyncDispose]();
-  await spy[Symbol.asyncDispose]();
-});
+after(() => held.disposeAsync());
 
 describe('a directory of the host', { timeout: 300_000 }, () => {
   test('-v: is there, to be read or to be written, and shows what becomes of it', async () => {

@@ -27,16 +27,13 @@ const raw = (args: readonly string[], env: Record<string, string> = {}): Promise
   smolvm(args, { SMOLVM_DATA_DIR: stage.home.path, ...env });
 const newSlug = () => `test-${randomBytes(4).toString('hex')}`;
 
+const held = new AsyncDisposableStack();
 before(async () => {
-  spy = await Spy.open();
-  stage = await openStage(spy.program);
-  made = await stage.run();
+  spy = held.use(await Spy.open());
+  stage = held.use(await openStage(spy.program));
+  made = held.use(await stage.run());
 });
-after(async () => {
-  await made[Symbol.asyncDispose]();
-  await stage[Symbol.asyncDispose]();
-  await spy[Symbol.asyncDispose]();
-});
+after(() => held.disposeAsync());
 
 async function withEnv(name: string, value: string, work: () => Promise<void>): Promise<void> {
   process.env[name] = value;

@@ -30,27 +30,28 @@ let artifact: string;
 const raw = (...args: string[]): Promise<Ran> => smolvm(args, { SMOLVM_DATA_DIR: stage.home.path });
 const rawExec = (...command: string[]) => raw('machine', 'exec', '--name', mine, '--', ...command);
 
+const held = new AsyncDisposableStack();
 before(async () => {
-  spy = await Spy.open();
-  stage = await openStage(spy.program);
+  spy = held.use(await Spy.open());
+  stage = held.use(await openStage(spy.program));
   const packed = await stage.image(image);
   artifact = packed.image;
+  held.defer(async () => {
+    await raw('machine', 'delete', '--name', mine, '-f');
+  });
   const created = await raw('machine', 'create', '--name', mine, '--from', artifact);
   assert.equal(created.code, 0, created.stderr);
   assert.equal((await raw('machine', 'start', '--name', mine)).code, 0);
-  made = await stage.run({
-    ...packed,
-    env: { PUBLIC: 'public-3a9' },
-    workdir: '/usr/lib',
-    command: ['sh', '-c', 'echo "$(id -un) $(pwd)"; exec sleep 3600'],
-  });
+  made = held.use(
+    await stage.run({
+      ...packed,
+      env: { PUBLIC: 'public-3a9' },
+      workdir: '/usr/lib',
+      command: ['sh', '-c', 'echo "$(id -un) $(pwd)"; exec sleep 3600'],
+    }),
+  );
 });
-after(async () => {
-  await made[Symbol.asyncDispose]();
-  await raw('machine', 'delete', '--name', mine, '-f');
-  await stage[Symbol.asyncDispose]();
-  await spy[Symbol.asyncDispose]();
-});
+after(() => held.disposeAsync());
 
 async function sessionSaid(): Promise<string> {
   for (;;) {
@@ -231,9 +232,13 @@ describe('what a program in a machine gets', { timeout: 300_000 }, () => {
   test('exec: standard input never ends without -i', async () => {
     const held = await raw('machine', 'exec', '--name', mine, '--stream', '--timeout', '1s', '--', 'cat');
     assert.equal(held.code, 124);
-    const { stdout } = await made.bottle.exec(['sh', '-c', 'cat; echo end'], { input: 'all of it\n' });
+    const soon = { timeoutMs: 30_000 };
+    const { stdout } = await made.bottle.exec(['sh', '-c', 'cat; echo end'], {
+      input: 'all of it\n',
+      ...soon,
+    });
     assert.equal(stdout, 'all of it\nend\n');
-    assert.equal((await made.bottle.exec(['cat'])).stdout, '');
+    assert.equal((await made.bottle.exec(['cat'], soon)).stdout, '');
   });
 
   test('exec -t: a terminal never hears of the window', async () => {
