@@ -6,7 +6,7 @@ import { isGone } from './container.ts';
 import { containerMissing } from './container-state.ts';
 import { type Engine, signalOf } from './engine.ts';
 import { type Transfer, transfer } from './transfer.ts';
-import { directoriesTar } from './directories-tar.ts';
+import { directoriesTar } from '../tar/directories.ts';
 
 export interface FilesOptions {
   readonly signal?: AbortSignal;

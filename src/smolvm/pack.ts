@@ -93,6 +93,8 @@ async function create(smolvm: Smolvm, options: PackOptions): Promise<RunResult> 
 
   const journal = new Journal(scratch, place);
   try {
+    // Without processors and memory of its own: a machine that asks for 4 and 8192 MiB, smolvm's defaults, is given what
+    // its artifact says (v1.9.3, src/cli/machine.rs `run_from_smolmachine`), which are the same.
     return await run(smolvm.path, ['pack', 'create', '--image', options.reference, '-o', options.stub], {
       env,
       // smolvm would take `target/release/smolvm` or `lib/` of the working directory for its own (src/cli/pack.rs).

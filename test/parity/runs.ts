@@ -1,7 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { openTerminal } from '../process/tmux.ts';
 import { image } from '../bottles/house.ts';
 import { type Behaviour, line } from './behaviour.ts';
@@ -9,6 +12,13 @@ import { type Behaviour, line } from './behaviour.ts';
 /** Asks the gate with nothing but a shell; prints the status line. */
 const asks = (url: string) =>
   `exec 3<>/dev/tcp/127.0.0.1/3128; printf 'GET ${url} HTTP/1.1\\r\\nHost: ${new URL(url).host}\\r\\nConnection: close\\r\\n\\r\\n' >&3; head -n 1 <&3 | tr -d '\\r'`;
+
+/** A directory on the host that the bottle's user may write to, whoever that is here. */
+async function openToAll(): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), 'cb-lent-'));
+  await chmod(path, 0o777);
+  return path;
+}
 
 /** What a run of `start` shows. */
 export const behavioursOfRuns: readonly Behaviour[] = [
@@ -88,6 +98,22 @@ export const behavioursOfRuns: readonly Behaviour[] = [
         },
       );
       return line({ ...ran, stdout: `${ran.stdout.trim()} |` });
+    },
+  },
+  {
+    name: 'a directory of this machine is in it, to be read or to be written',
+    expected: '0: seen | Read-only file system; written',
+    observe: async ({ start }) => {
+      const [read, write] = await Promise.all([openToAll(), openToAll()]);
+      try {
+        await writeFile(join(read, 'file'), 'seen\n');
+        const script = 'cat /read/file; echo written >/write/new; touch /read/new 2>&1 | sed "s/.*: //"';
+        const ran = await start(script, [`--mount=${read}:/read:ro`, `--mount=${write}:/write`]);
+        const arrived = await readFile(join(write, 'new'), 'utf8').catch(() => ran.stderr);
+        return `${line(ran)}; ${arrived.trim()}`;
+      } finally {
+        for (const path of [read, write]) await rm(path, { recursive: true });
+      }
     },
   },
   {

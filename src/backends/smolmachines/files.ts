@@ -1,6 +1,6 @@
 import { posix } from 'node:path';
 import { PassThrough, type Readable } from 'node:stream';
-import { directoriesTar } from '../../engine/directories-tar.ts';
+import { directoriesTar } from '../../tar/directories.ts';
 import { type RunResult, run, stream } from '../../process/run.ts';
 import type { Machines } from '../../smolvm/machines.ts';
 import type { Streaming } from '../backend.ts';

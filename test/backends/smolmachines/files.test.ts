@@ -84,6 +84,9 @@ describe('files of a machine', { timeout: 300_000 }, () => {
       await said(bottle, 'stat -c "%a %u %g" /srv/private /srv/private/one /srv/private/one/two', 'root'),
       '700 5 6\n755 0 0\n755 0 0',
     );
+    const long = `/srv/${'n'.repeat(90)}/${'m'.repeat(90)}`;
+    await bottle.copyIn(Readable.from([tarOf(entries)]), long);
+    assert.equal(await said(bottle, `cat ${long}/tree/file`, 'root'), 'content');
   });
 
   test('of any size pass through without growing us', async () => {

@@ -1,27 +1,22 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { crc32 } from 'node:zlib';
-import { labelsOf } from '../../../src/backends/labels.ts';
 import { machineName } from '../../../src/backends/smolmachines/names.ts';
 import { smolmachinesBackend } from '../../../src/backends/smolmachines/backend.ts';
-import { currentOwner } from '../../../src/process/owner.ts';
 import { run } from '../../../src/process/run.ts';
 import { type Capability, versionCan } from '../../../src/smolvm/capabilities.ts';
 import { findSmolvm } from '../../../src/smolvm/find.ts';
 import { readMachine, readMachines } from '../../../src/smolvm/machine.ts';
-import { machineHome, placeOfMachines } from '../../../src/smolvm/machine-home.ts';
 import { parseVersion } from '../../../src/smolvm/version.ts';
 import { machinesBelow } from '../../../src/smolvm/vm-processes.ts';
-import { House } from '../../bottles/house.ts';
 import { double, type Ran, smolvm } from '../../smolvm/double.ts';
 import { Spy } from './spy.ts';
-import { type Made, openStage, type Stage } from './stage.ts';
+import { type Made, mebi, openStage, type Stage } from './stage.ts';
 
-const canary = 'canary-9f27c1';
 let spy: Spy;
 let stage: Stage;
 /** One that runs all the time, for its spec and for whoever needs to be left alone. */
@@ -32,16 +27,13 @@ const raw = (args: readonly string[], env: Record<string, string> = {}): Promise
   smolvm(args, { SMOLVM_DATA_DIR: stage.home.path, ...env });
 const newSlug = () => `test-${randomBytes(4).toString('hex')}`;
 
+const held = new AsyncDisposableStack();
 before(async () => {
-  spy = await Spy.open();
-  stage = await openStage(spy.program);
-  made = await stage.run({ env: { PUBLIC: 'public-3a9' } });
+  spy = held.use(await Spy.open());
+  stage = held.use(await openStage(spy.program));
+  made = held.use(await stage.run());
 });
-after(async () => {
-  await made[Symbol.asyncDispose]();
-  await stage[Symbol.asyncDispose]();
-  await spy[Symbol.asyncDispose]();
-});
+after(() => held.disposeAsync());
 
 async function withEnv(name: string, value: string, work: () => Promise<void>): Promise<void> {
   process.env[name] = value;
@@ -122,6 +114,27 @@ describe('an artifact', { timeout: 300_000 }, () => {
     assert.deepEqual(await spy.of('create', machineName(slug)), []);
     await leftNothing(slug);
   });
+
+  test('resources: 4 processors and 8192 MiB are taken for nothing said, and the artifact’s come instead', async () => {
+    const given = async (name: string) => {
+      const { stdout } = await raw(['machine', 'status', '--name', name, '--json']);
+      const { cpus, memory_mib: mib } = JSON.parse(stdout) as Record<string, unknown>;
+      return [cpus, mib];
+    };
+    const image = await rewritten(
+      'small',
+      (text) => text.replace(/"cpus": ?\d+/, '"cpus": 1').replace(/"mem": ?\d+/, '"mem": 512'),
+      'holds',
+    );
+    const asked = ['--cpus', '4', '--mem', '8192'];
+    const bare = await raw(['machine', 'create', '--name', 'bare-size', '--from', image, ...asked]);
+    assert.equal(bare.code, 0, bare.stderr);
+    assert.deepEqual(await given('bare-size'), [1, 512]);
+    await stage.machines.delete('bare-size');
+    const resources = { ...made.spec.resources, cpus: 4, memoryBytes: 8192 * mebi };
+    await using large = await stage.make({ resources });
+    assert.deepEqual(await given(machineName(large.spec.slug)), [4, 8192]);
+  });
 });
 
 describe('a release', { timeout: 300_000 }, () => {
@@ -166,26 +179,55 @@ describe('a release', { timeout: 300_000 }, () => {
   });
 });
 
-describe('a place', { timeout: 300_000 }, () => {
-  test('sockets: a path above 107 bytes is a machine that never becomes ready', async () => {
-    const long = join(dirname(stage.home.path), 'x'.repeat(60));
-    const moved = { SMOLVM_DATA_DIR: long };
-    assert.equal(
-      (await raw(['machine', 'create', '--name', 'far', '--from', made.spec.image], moved)).code,
-      0,
-    );
-    const { stderr } = await raw(['machine', 'start', '--name', 'far'], moved);
-    assert.match(stderr, /did not become ready/);
-    await raw(['machine', 'delete', '--name', 'far', '-f'], moved);
-    const refused = machineHome({ CLAUDE_BOTTLE_SMOLVM_HOME: long }, '/nowhere', 0);
-    await assert.rejects(
-      refused,
-      (error: Error & { fields?: { reason: string } }) => error.fields?.reason === 'too-long',
-    );
-    const { cache, limit } = placeOfMachines({ XDG_CACHE_HOME: long }, '/nowhere', 1000);
-    assert.ok(
-      Buffer.byteLength(cache) <= limit && limit + '/smolvm/vms/0123456789abcdef/agent.sock'.length < 108,
-    );
+describe('a creation', { timeout: 300_000 }, () => {
+  const vms = () => join(stage.home.path, '.cache/smolvm/vms');
+  const directories = async () => (await readdir(vms())).filter((name) => /^[0-9a-f]{16}$/.test(name)).sort();
+  /** Another machine of the same artifact has nothing to unpack, else, and no time to be killed in. */
+  const slowly = (work: () => Promise<void>) => withEnv('SMOLVM_DISABLE_SHARED_EXTRACT', '1', work);
+  const bareCreate = (name: string, signal?: AbortSignal) =>
+    run(double, ['machine', 'create', '--name', name, '--from', made.spec.image], {
+      env: { SMOLVM_DATA_DIR: stage.home.path },
+      ...(signal === undefined ? {} : { signal }),
+    });
+  const isListed = async (name: string) => (await stage.machines.list()).some((each) => each.name === name);
+
+  test('that is killed leaves a directory that no list tells of', async () => {
+    const before = await directories();
+    const added = async () => (await directories()).filter((name) => !before.includes(name));
+    await slowly(async () => {
+      const bare = new AbortController();
+      const killed = bareCreate('bare-half', bare.signal);
+      killed.catch(() => undefined);
+      while ((await added()).length === 0) await sleep(5);
+      bare.abort(new Error('enough'));
+      await assert.rejects(killed, /enough/);
+      const [left] = await added();
+      assert.ok(left !== undefined && !(await isListed('bare-half')));
+      await rm(join(vms(), left), { recursive: true });
+
+      const slug = newSlug();
+      const interrupt = new AbortController();
+      const making = stage.backend.create({ ...made.spec, slug }, interrupt.signal);
+      making.catch(() => undefined);
+      while ((await added()).length === 0) await sleep(5);
+      interrupt.abort(new Error('enough'));
+      await assert.rejects(making, /enough/);
+      assert.deepEqual(await added(), []);
+      await leftNothing(slug);
+    });
+  });
+
+  test('that nobody waits for any more goes on, and delete of what no list has yet would find nothing', async () => {
+    const before = await directories();
+    await slowly(async () => {
+      const going = bareCreate('bare-on');
+      while ((await directories()).length === before.length) await sleep(5);
+      assert.ok(!(await isListed('bare-on')));
+      await stage.machines.delete('bare-on');
+      assert.equal((await going).code, 137);
+      assert.ok(!(await isListed('bare-on')));
+      assert.deepEqual(await directories(), before);
+    });
   });
 });
 
@@ -214,72 +256,5 @@ describe('a start', { timeout: 300_000 }, () => {
       await assert.rejects(making, /enough/);
       await leftNothing(slug);
     });
-  });
-});
-
-describe('what others may see or lose', { timeout: 300_000 }, () => {
-  test('-e: its values are in a command line and in a file, so none of them is secret', async () => {
-    await using program = made.bottle.stream(['sh', '-c', 'echo "$TOKEN $PUBLIC"; sleep 7421'], {
-      env: { TOKEN: canary },
-      input: canary,
-    });
-    const output = program.stdout[Symbol.asyncIterator]();
-    assert.equal(String((await output.next()).value), `${canary} public-3a9\n`);
-    const told = async (word: string) => {
-      const files = await run('grep', ['-rlF', word, stage.home.path], { deadlineMs: 60_000 });
-      const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
-      const argv = await Promise.all(
-        pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => '')),
-      );
-      const calls = (await spy.calls()).filter(({ args }) => args.some((each) => each.includes(word)));
-      const lines = argv.filter((line) => line.includes(word) && !line.startsWith('grep\0'));
-      return [files.stdout !== '', lines.length > 0, calls.length > 0];
-    };
-    assert.deepEqual(await told('sleep 7421'), [false, true, true]);
-    const [inFiles, , inCalls] = await told('public-3a9');
-    assert.deepEqual([inFiles, inCalls], [true, true]);
-    assert.deepEqual(await told(canary), [false, false, false]);
-    // Of the bottle's own secret variables, which its command has.
-    assert.deepEqual(await told('canary-7d1'), [false, false, false]);
-  });
-
-  test('names: a machine of the user’s own may be called like one of ours', async () => {
-    const labels = labelsOf(
-      { slug: 'dead-aaaaa', version: '1', owner: { ...(await currentOwner()), startTime: '1' } },
-      { user: 'x', keepsHome: false },
-    );
-    const labelled = Object.entries(labels).flatMap(([key, value]) => ['--label', `${key}=${value}`]);
-    const create = async (name: string, ...args: string[]) => {
-      const { code, stderr } = await raw([
-        'machine',
-        'create',
-        '--name',
-        name,
-        '--from',
-        made.spec.image,
-        ...args,
-      ]);
-      assert.equal(code, 0, stderr);
-    };
-    await create('claude-bottle-mine-x');
-    await create('mine', ...labelled);
-    await create('claude-bottle-dead-aaaaa', ...labelled);
-    const found = await stage.backend.find();
-    assert.deepEqual(found.map(({ slug }) => slug).sort(), ['dead-aaaaa', made.spec.slug].sort());
-    await assert.rejects(stage.make({ slug: 'mine-x' }), { name: 'BottleExists' });
-
-    await using house = await House.build();
-    Object.assign(house.env, {
-      CLAUDE_BOTTLE_BACKEND: 'smolmachines',
-      CLAUDE_BOTTLE_SMOLVM: double,
-      CLAUDE_BOTTLE_SMOLVM_HOME: dirname(stage.home.path),
-    });
-    const cleaned = await house.bottle(['cleanup', '--yes']);
-    assert.equal(cleaned.code, 0, cleaned.stderr);
-    assert.match(cleaned.stderr, /machine of dead-aaaaa, whose record is lost/);
-    const left = (await stage.machines.list()).map(({ name }) => name).sort();
-    assert.deepEqual(left, ['claude-bottle-mine-x', machineName(made.spec.slug), 'mine'].sort());
-    assert.equal((await made.bottle.exec(['true'])).code, 0);
-    for (const name of ['mine', 'claude-bottle-mine-x']) await stage.machines.delete(name);
   });
 });

@@ -30,27 +30,28 @@ let artifact: string;
 const raw = (...args: string[]): Promise<Ran> => smolvm(args, { SMOLVM_DATA_DIR: stage.home.path });
 const rawExec = (...command: string[]) => raw('machine', 'exec', '--name', mine, '--', ...command);
 
+const held = new AsyncDisposableStack();
 before(async () => {
-  spy = await Spy.open();
-  stage = await openStage(spy.program);
+  spy = held.use(await Spy.open());
+  stage = held.use(await openStage(spy.program));
   const packed = await stage.image(image);
   artifact = packed.image;
+  held.defer(async () => {
+    await raw('machine', 'delete', '--name', mine, '-f');
+  });
   const created = await raw('machine', 'create', '--name', mine, '--from', artifact);
   assert.equal(created.code, 0, created.stderr);
   assert.equal((await raw('machine', 'start', '--name', mine)).code, 0);
-  made = await stage.run({
-    ...packed,
-    env: { PUBLIC: 'public-3a9' },
-    workdir: '/usr/lib',
-    command: ['sh', '-c', 'echo "$(id -un) $(pwd)"; exec sleep 3600'],
-  });
+  made = held.use(
+    await stage.run({
+      ...packed,
+      env: { PUBLIC: 'public-3a9' },
+      workdir: '/usr/lib',
+      command: ['sh', '-c', 'echo "$(id -un) $(pwd)"; exec sleep 3600'],
+    }),
+  );
 });
-after(async () => {
-  await made[Symbol.asyncDispose]();
-  await raw('machine', 'delete', '--name', mine, '-f');
-  await stage[Symbol.asyncDispose]();
-  await spy[Symbol.asyncDispose]();
-});
+after(() => held.disposeAsync());
 
 async function sessionSaid(): Promise<string> {
   for (;;) {
@@ -153,10 +154,39 @@ describe('what a program in a machine gets', { timeout: 300_000 }, () => {
     await assert.rejects(another.bottle.exec(['true']), { name: 'BottleGone' });
   });
 
+  test('exec: starts no machine that was stopped', async () => {
+    await using idle = await stage.make();
+    const name = machineName(idle.spec.slug);
+    await idle.bottle.stop(0);
+    const bare = await raw('machine', 'exec', '--name', name, '--', 'true');
+    assert.equal(bare.code, 1);
+    assert.match(bare.stderr, /is not running/);
+    const fresh = stage.another().bottle(idle.spec.slug);
+    await fresh.copyIn(Readable.from([tarOf([{ path: 'late', data: Buffer.from('content') }])]), '/srv');
+    assert.equal(await said(fresh, 'cat /srv/late', 'root'), 'content');
+    assert.equal((await spy.of('start', name)).length, 2);
+  });
+
   test('USER: a pack has lost it, and everything would be root', async () => {
     assert.equal((await rawExec('id', '-u')).stdout, '0\n');
     assert.equal(await said(made.bottle, 'id -un'), 'dev');
     assert.match(await sessionSaid(), /^dev /);
+  });
+
+  test('privileges: the machine’s container has more than a container’s, and may get more', async () => {
+    const lines = ['grep', '-E', '^(CapBnd|NoNewPrivs):', '/proc/self/status'] as const;
+    const bare = (await rawExec(...lines)).stdout;
+    assert.match(bare, /^NoNewPrivs:\t0$/m);
+    // Seven are what root keeps of a bottle (docs/security.md).
+    const rights = BigInt(`0x${/^CapBnd:\t(\w+)$/m.exec(bare)?.[1] ?? '0'}`);
+    assert.ok((rights & ~0xfbn) !== 0n && (rights & 0xfbn) === 0xfbn, bare);
+    for (const [as, kept] of [
+      ['image', '0000000000000000'],
+      ['root', '00000000000000fb'],
+    ] as const) {
+      const { stdout } = await made.bottle.exec(lines, { as });
+      assert.equal(stdout, `CapBnd:\t${kept}\nNoNewPrivs:\t1\n`);
+    }
   });
 
   test('ENTRYPOINT: the pack’s own would run beside us, detached and as root', async () => {
@@ -202,9 +232,13 @@ describe('what a program in a machine gets', { timeout: 300_000 }, () => {
   test('exec: standard input never ends without -i', async () => {
     const held = await raw('machine', 'exec', '--name', mine, '--stream', '--timeout', '1s', '--', 'cat');
     assert.equal(held.code, 124);
-    const { stdout } = await made.bottle.exec(['sh', '-c', 'cat; echo end'], { input: 'all of it\n' });
+    const soon = { timeoutMs: 30_000 };
+    const { stdout } = await made.bottle.exec(['sh', '-c', 'cat; echo end'], {
+      input: 'all of it\n',
+      ...soon,
+    });
     assert.equal(stdout, 'all of it\nend\n');
-    assert.equal((await made.bottle.exec(['cat'])).stdout, '');
+    assert.equal((await made.bottle.exec(['cat'], soon)).stdout, '');
   });
 
   test('exec -t: a terminal never hears of the window', async () => {
