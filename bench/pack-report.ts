@@ -1,4 +1,5 @@
 import { renderTable } from '../src/terminal/table.ts';
+import { type Goal, goalsTable } from './goals.ts';
 import type { Figures } from './measure.ts';
 import { median } from './statistics.ts';
 
@@ -18,12 +19,6 @@ export interface PackReport {
       { readonly label: string; readonly figures: readonly Figures[]; readonly failure?: string }
     >
   >;
-}
-
-interface Goal {
-  readonly goal: string;
-  readonly measured: string;
-  readonly met: boolean;
 }
 
 const mega = 1e6;
@@ -116,17 +111,7 @@ export function printPackReport(report: PackReport, json: boolean): void {
     if (steps !== '') write(`  ${(label.trim() || name).padEnd(38)} ${steps}\n`);
   }
   write('\n');
-  write(
-    renderTable(
-      ['goal', 'measured', ''],
-      goals.map(({ goal, measured, met }) => [
-        goal,
-        measured,
-        met ? 'met' : report.quick ? '(quick)' : 'MISSED',
-      ]),
-      ['left', 'right', 'left'],
-    ),
-  );
+  write(goalsTable(goals, { isQuick: report.quick }));
 }
 
 function rowOf(report: PackReport, name: string, label: string, figures: readonly Figures[]): string[] {

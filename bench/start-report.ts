@@ -1,4 +1,5 @@
 import { renderTable } from '../src/terminal/table.ts';
+import type { Goal } from './goals.ts';
 import type { Memory } from './bottles.ts';
 
 interface WayFigures {
@@ -31,12 +32,6 @@ export interface StartReport {
 
 const goalMs = 150;
 const goalBytes = 60e6;
-
-interface Goal {
-  readonly goal: string;
-  readonly measured: string;
-  readonly met: boolean;
-}
 
 function goalsOf({ ways, memory, crowd }: StartReport): readonly Goal[] {
   const later = ways.start.firstByteMs - ways.dockerRun.firstByteMs;

@@ -1,4 +1,5 @@
 import { renderTable } from '../../src/terminal/table.ts';
+import { type Goal, goalsTable } from '../goals.ts';
 
 /** In the order of `medians`: MB/s, then microseconds. */
 const rates = ['down', 'up'] as const;
@@ -24,12 +25,6 @@ export interface GateReport {
     /** Of rounds that are not in the medians. */
     readonly failures: readonly string[];
   }[];
-}
-
-interface Goal {
-  readonly goal: string;
-  readonly measured: string;
-  readonly met: boolean;
 }
 
 const kinds = ['HTTP', 'tunnel'] as const;
@@ -124,15 +119,5 @@ export function printGateReport(report: GateReport, json: boolean): void {
   write(
     `\nthe gate's process: ${Math.round(report.memory.idle)} MB idle, ${Math.round(report.memory.peak)} MB at its most\n\n`,
   );
-  write(
-    renderTable(
-      ['goal', 'measured', ''],
-      goals.map(({ goal, measured, met }) => [
-        goal,
-        measured,
-        met ? 'met' : report.quick ? '(quick)' : 'MISSED',
-      ]),
-      ['left', 'right', 'left'],
-    ),
-  );
+  write(goalsTable(goals, { isQuick: report.quick }));
 }

@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http';
+import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { z } from 'zod';
@@ -37,13 +37,7 @@ export function apiRequest(
       agent: false,
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
-    const timer =
-      options.timeoutMs === undefined
-        ? undefined
-        : setTimeout(
-            () => call.destroy(new Error(`no answer in ${options.timeoutMs} ms`)),
-            options.timeoutMs,
-          );
+    const timer = limit(call, options.timeoutMs);
     call.once('response', (response) => {
       clearTimeout(timer);
       resolve(response);
@@ -59,6 +53,12 @@ export function apiRequest(
       options.body.pipe(call);
     } else call.end(options.body);
   });
+}
+
+/** Gives a request up that long after; for whoever hears of it before to clear. */
+function limit(call: ClientRequest, ms: number | undefined): NodeJS.Timeout | undefined {
+  if (ms === undefined) return undefined;
+  return setTimeout(() => call.destroy(new Error(`no answer in ${ms} ms`)), ms);
 }
 
 /**
@@ -85,13 +85,7 @@ export function apiHijack(
       },
       agent: false,
     });
-    const timer =
-      options.timeoutMs === undefined
-        ? undefined
-        : setTimeout(
-            () => call.destroy(new Error(`no answer in ${options.timeoutMs} ms`)),
-            options.timeoutMs,
-          );
+    const timer = limit(call, options.timeoutMs);
     call.once('upgrade', (_response, connection: Socket, head: Buffer) => {
       clearTimeout(timer);
       if (head.length > 0) connection.unshift(head);

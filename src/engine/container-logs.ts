@@ -1,6 +1,5 @@
-import { PassThrough } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type { RunResult } from '../process/run.ts';
+import { produced } from '../process/produced.ts';
 import { bodyOf } from './api.ts';
 import { call, callMs } from './call.ts';
 import type { Program } from './container-exec.ts';
@@ -27,11 +26,7 @@ export function readLogs(engine: Engine, name: string, options: LogOptions): Pro
 }
 
 function overSocket(engine: Engine, socket: string, name: string, options: LogOptions): Program {
-  const stdout = new PassThrough();
-  stdout.on('error', () => undefined);
-  const gone = new AbortController();
-  const signal = options.signal === undefined ? gone.signal : AbortSignal.any([options.signal, gone.signal]);
-  const work = async (): Promise<RunResult> => {
+  return produced(async (stdout, signal) => {
     const found = await inspectContainer(engine, name, { signal });
     if (found === undefined) throw containerMissing(engine, 'logs', name);
     const response = await call(engine, socket, {
@@ -43,23 +38,7 @@ function overSocket(engine: Engine, socket: string, name: string, options: LogOp
     });
     if (found.Config.Tty) await pipeline(response, stdout);
     else await pipeline(response, new Demultiplexer(), stdout);
-    return { code: 0, stdout: '', stderr: '' };
-  };
-  const done = work().catch((error: unknown) => {
-    stdout.destroy(error as Error);
-    if (options.signal?.aborted === true) throw options.signal.reason;
-    throw error;
-  });
-  done.catch(() => undefined);
-  return {
-    stdout,
-    done,
-    async [Symbol.asyncDispose]() {
-      gone.abort();
-      stdout.destroy();
-      await done.catch(() => undefined);
-    },
-  };
+  }, options.signal);
 }
 
 function queryOf({ follow, tail }: Pick<LogOptions, 'follow' | 'tail'>): string {

@@ -2,10 +2,9 @@ import assert from 'node:assert/strict';
 import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { House } from '../bottles/house.ts';
+import { double } from '../smolvm/double.ts';
 
-const double = fileURLToPath(new URL('../fakes/smolvm', import.meta.url));
 let house: House;
 /** A PATH with everything but a smolvm. */
 let path: string;

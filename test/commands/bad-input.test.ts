@@ -5,11 +5,11 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { run } from '../../src/process/run.ts';
+import { double } from '../smolvm/double.ts';
 
 // What a person types wrong, and what the machine lacks: each gets a message that says what to do, and its exit code.
 
 const launcher = new URL('../../bin/launch.cjs', import.meta.url).pathname;
-const double = new URL('../fakes/smolvm', import.meta.url).pathname;
 let folder: string;
 
 before(async () => {

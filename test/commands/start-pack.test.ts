@@ -9,8 +9,8 @@ import { fileURLToPath } from 'node:url';
 import { machinesBelow } from '../../src/smolvm/vm-processes.ts';
 import { run } from '../../src/process/run.ts';
 import { House } from '../bottles/house.ts';
+import { double } from '../smolvm/double.ts';
 
-const double = fileURLToPath(new URL('../fakes/smolvm', import.meta.url));
 const init = fileURLToPath(new URL('../../guest/dist/bottle-init-amd64', import.meta.url));
 /** One static program and nothing else, so that it is packed in a moment. */
 const image = 'claude-bottle-test:tiny';

@@ -29,6 +29,15 @@ export interface Attempt {
   readonly works?: boolean;
 }
 
+/** The words of a `start` from the suite's image. */
+export function startOf(
+  candidate: Candidate,
+  flags: readonly string[],
+  command: readonly string[],
+): readonly string[] {
+  return ['start', '--yes', `--image=${image}`, ...candidate.flags, ...flags, '--', ...command];
+}
+
 /** A user's machine with one bottle on it, in which an agent does what a test says. */
 export class Cage implements AsyncDisposable {
   readonly house: House;
@@ -62,16 +71,7 @@ export class Cage implements AsyncDisposable {
     const house = await Cage.house(candidate);
     try {
       await prepare?.(house);
-      const args = [
-        'start',
-        '--yes',
-        `--image=${image}`,
-        '--detach',
-        ...candidate.flags,
-        ...flags,
-        '--',
-        ...command,
-      ];
+      const args = startOf(candidate, ['--detach', ...flags], command);
       const { code, stdout, stderr } = await house.bottle(args, running);
       assert.equal(code, 0, stderr);
       const slug = stdout.trim();

@@ -3,25 +3,14 @@ import { readFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { run } from '../../src/process/run.ts';
-import { image } from './candidate.ts';
-import { Cage, onEvery } from './cage.ts';
+import { Cage, onEvery, startOf } from './cage.ts';
 
 const mebi = 1024 * 1024;
 
 onEvery('exhaustion', (candidate) => {
   const start = async (flags: readonly string[], code: string) => {
     await using house = await Cage.house(candidate);
-    const ended = await house.bottle([
-      'start',
-      '--yes',
-      `--image=${image}`,
-      ...candidate.flags,
-      ...flags,
-      '--',
-      'python3',
-      '-c',
-      code,
-    ]);
+    const ended = await house.bottle(startOf(candidate, flags, ['python3', '-c', code]));
     return {
       ...ended,
       left: [...(await candidate.left(house)), ...(await readdir(join(house.path, 'run/claude-bottle')))],

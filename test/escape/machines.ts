@@ -7,8 +7,8 @@ import { z } from 'zod';
 import { program } from '../bottles/house.ts';
 import { run } from '../../src/process/run.ts';
 import { build, type Candidate, image, said } from './candidate.ts';
+import { double } from '../smolvm/double.ts';
 
-const double = fileURLToPath(new URL('../fakes/smolvm', import.meta.url));
 /** One for all files and runs, since converting an image takes a while. */
 const cache = fileURLToPath(new URL('../../node_modules/.cache/claude-bottle-escape', import.meta.url));
 

@@ -3,8 +3,7 @@ import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { run } from '../../src/process/run.ts';
-import { image } from './candidate.ts';
-import { Cage, onEvery } from './cage.ts';
+import { Cage, onEvery, startOf } from './cage.ts';
 
 const commit = 'git add -A && git -c user.name=a -c user.email=a@b commit -q -m';
 const escape = '\u001b';
@@ -25,17 +24,7 @@ onEvery('hostile work', (candidate) => {
   ) {
     await using house = await Cage.house(candidate);
     const before = await readFile(join(house.repository, '.git/config'), 'utf8');
-    const args = [
-      'start',
-      '--yes',
-      `--image=${image}`,
-      ...candidate.flags,
-      ...flags,
-      '--',
-      'bash',
-      '-c',
-      script,
-    ];
+    const args = startOf(candidate, flags, ['bash', '-c', script]);
     const { code, stderr } = await house.bottle(args, { deadlineMs: 100_000 });
     const branches = await house.git('for-each-ref', '--format=%(refname)');
     assert.ok(!stderr.includes(escape), 'no escape sequence reaches the terminal');

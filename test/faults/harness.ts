@@ -4,10 +4,9 @@ import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { type RunResult, run } from '../../src/process/run.ts';
+import { double } from '../smolvm/double.ts';
 
 const launcher = new URL('../../bin/launch.cjs', import.meta.url).pathname;
-const double = new URL('../fakes/smolvm', import.meta.url).pathname;
-
 /** The environment of one packer: a cache of its own, the double for smolvm, a name of its own for the image. */
 export type Environment = Record<string, string | undefined>;
 

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { run } from '../../src/process/run.ts';
 
-const configuration = `version: 0.1
+/** Of a registry that listens where `registry:2` does. */
+export const registryConfiguration = `version: 0.1
 storage:
   filesystem:
     rootdirectory: /var/lib/registry
@@ -25,7 +26,7 @@ export class RegistryImage implements AsyncDisposable {
     const image = new RegistryImage(`claude-bottle-test-registry-${randomBytes(4).toString('hex')}:latest`);
     try {
       await copyFile('/usr/bin/docker-registry', join(folder, 'docker-registry'));
-      await writeFile(join(folder, 'config.yml'), configuration);
+      await writeFile(join(folder, 'config.yml'), registryConfiguration);
       await writeFile(
         join(folder, 'Dockerfile'),
         'FROM debian:bookworm-slim\nCOPY docker-registry /registry\nCOPY config.yml /config.yml\nENTRYPOINT ["/registry", "serve", "/config.yml"]\n',

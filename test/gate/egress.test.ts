@@ -1,10 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { allow, deny, httpServer, loopbackNetwork, raw, rawServer, startGate, Wire } from './world.ts';
+import { allow, deny, get, httpServer, loopbackNetwork, raw, rawServer, startGate, Wire } from './world.ts';
 import { parseRule } from '../../src/gate/rule.ts';
-
-const get = (where: string, path = '/') =>
-  `GET http://${where}${path} HTTP/1.1\r\nHost: ${where}\r\nConnection: close\r\n\r\n`;
 
 describe('the summary of where a bottle went', () => {
   test('has hosts that were reached, with their requests and bytes', async () => {

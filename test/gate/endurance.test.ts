@@ -8,6 +8,7 @@ import { GateSocketUnusable } from '../../src/gate/errors.ts';
 import { Gate } from '../../src/gate/gate.ts';
 import {
   allow,
+  get,
   httpServer,
   loopbackNetwork,
   raw,
@@ -17,9 +18,6 @@ import {
   statuses,
   Wire,
 } from './world.ts';
-
-const get = (where: string, path = '/', extra = 'Connection: close\r\n') =>
-  `GET http://${where}${path} HTTP/1.1\r\nHost: ${where}\r\n${extra}\r\n`;
 
 describe('endurance', () => {
   test('a head that comes too slowly is refused, an idle connection is closed', async () => {

@@ -9,6 +9,7 @@ import { parseRule } from '../../src/gate/rule.ts';
 import {
   allow,
   deny,
+  get,
   httpServer,
   loopbackNetwork,
   raw,
@@ -19,8 +20,6 @@ import {
   Wire,
 } from './world.ts';
 
-const get = (where: string, path = '/', extra = 'Connection: close\r\n') =>
-  `GET http://${where}${path} HTTP/1.1\r\nHost: ${where}\r\n${extra}\r\n`;
 const command = (action: 'allow' | 'deny', text: string) =>
   parseRule(
     text,

@@ -9,10 +9,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { allow, httpServer, raw, rawServer, reasons, startGate, statuses, Wire } from './world.ts';
-
-const get = (where: string, path = '/') =>
-  `GET http://${where}${path} HTTP/1.1\r\nHost: ${where}\r\nConnection: close\r\n\r\n`;
+import { allow, get, httpServer, raw, rawServer, reasons, startGate, statuses, Wire } from './world.ts';
 
 /** A gate in a process of its own, that may have so many descriptors. */
 async function gateProcess(rule: string, descriptors = 4096) {

@@ -23,6 +23,10 @@ export function deny(text: string, line = 1): Rule {
   return parseRule(text, { action: 'deny', origin: { kind: 'file', path: 'bottles/test.md', line } });
 }
 
+/** A request as a client of a proxy writes it. */
+export const get = (where: string, path = '/', extra = 'Connection: close\r\n'): string =>
+  `GET http://${where}${path} HTTP/1.1\r\nHost: ${where}\r\n${extra}\r\n`;
+
 export interface TestGate extends AsyncDisposable {
   readonly gate: Gate;
   readonly socketPath: string;

@@ -7,17 +7,10 @@ import { ContainerRegistry } from '../../src/engine/container-registry.ts';
 import { RegistryImageUnavailable, RegistryNotReady } from '../../src/engine/errors.ts';
 import { type InspectedImage, inspectImage } from '../../src/engine/image.ts';
 import { run } from '../../src/process/run.ts';
+import { registryConfiguration } from '../faults/registry-image.ts';
 import { listens } from '../oci/registry/ask.ts';
 import { client } from '../tools/clients.ts';
 import { type Bench, bench } from './engines.ts';
-
-const configuration = `version: 0.1
-storage:
-  filesystem:
-    rootdirectory: /var/lib/registry
-http:
-  addr: :5000
-`;
 
 describe('a registry in a container', () => {
   let place: Bench;
@@ -30,13 +23,13 @@ describe('a registry in a container', () => {
     const { engine, scratch } = place;
     const found = await run('sh', ['-c', 'command -v docker-registry']);
     assert.equal(found.code, 0, "Debian's docker-registry is not here: apt-get install docker-registry");
-    const context = await place.context({ 'config.yml': configuration });
+    const context = await place.context({ 'config.yml': registryConfiguration });
     await copyFile(found.stdout.trim(), join(context, 'docker-registry'));
     // Debian's registry is a dynamic program, but needs nothing that its base system has not.
     const make = async (name: string, command: string) => {
       const directory = await place.context({
         Dockerfile: `FROM debian:bookworm-slim\nCOPY docker-registry /usr/bin/\nCOPY config.yml /etc/\nCMD ${command}\n`,
-        'config.yml': configuration,
+        'config.yml': registryConfiguration,
       });
       await copyFile(join(context, 'docker-registry'), join(directory, 'docker-registry'));
       const tag = place.tag(name);

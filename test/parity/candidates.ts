@@ -1,11 +1,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { House } from '../bottles/house.ts';
-
-/** The double of smolvm (test/fakes/README.md): there is no smolvm to be had for a machine of tests. */
-export const double = fileURLToPath(new URL('../fakes/smolvm', import.meta.url));
+import { double } from '../smolvm/double.ts';
 
 export const names = ['docker', 'smolmachines'] as const;
 export type Name = (typeof names)[number];

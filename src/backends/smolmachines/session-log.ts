@@ -1,8 +1,9 @@
 import { closeSync, fstatSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PassThrough } from 'node:stream';
+import type { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { produced } from '../../process/produced.ts';
 import type { Streaming } from '../backend.ts';
 
 /** As much of a command's output is kept as the docker backend keeps. */
@@ -86,34 +87,13 @@ export interface ReadOptions {
 
 /** Reads what is kept, and with `follow` what comes, to the end. Also from another process than the one that writes. */
 export function readSessionLog(directory: string, options: ReadOptions): Streaming {
-  options.signal?.throwIfAborted();
-  const gone = new AbortController();
-  const signal = options.signal === undefined ? gone.signal : AbortSignal.any([options.signal, gone.signal]);
-  const stdout = new PassThrough();
-  stdout.on('error', () => undefined);
-  const work = async () => {
+  return produced(async (stdout, signal) => {
     for await (const bytes of outputIn(directory, options, signal)) {
       if (stdout.destroyed) break;
       if (!stdout.write(bytes)) await drained(stdout, signal);
     }
     stdout.end();
-    return { code: 0, stdout: '', stderr: '' };
-  };
-  const done = work().catch((error: unknown) => {
-    const reason: unknown = options.signal?.aborted === true ? options.signal.reason : error;
-    stdout.destroy(reason instanceof Error ? reason : new Error(String(reason)));
-    throw reason;
-  });
-  done.catch(() => undefined);
-  return {
-    stdout,
-    done,
-    async [Symbol.asyncDispose]() {
-      gone.abort();
-      stdout.destroy();
-      await done.catch(() => undefined);
-    },
-  };
+  }, options.signal);
 }
 
 function drained(stream: PassThrough, signal: AbortSignal): Promise<void> {

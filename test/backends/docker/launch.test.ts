@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
-import { openStage, type Made, mebi, said, type Stage, ways } from './stage.ts';
+import { after, before, test } from 'node:test';
+import { type Made, mebi, onStage, said } from '../stage.ts';
+import { openStage, ways } from './stage.ts';
 
 // What root of the bottle reads of its own limits. Control groups are of the first or the second version.
 const limitFile: Readonly<Record<string, string>> = {
@@ -11,19 +12,16 @@ const limitFile: Readonly<Record<string, string>> = {
 };
 
 for (const way of ways) {
-  describe(`a bottle made with ${way}`, () => {
-    let stage: Stage;
+  onStage(`a bottle made with ${way}`, { open: () => openStage(way) }, (stage) => {
     let made: Made;
     before(async () => {
-      stage = await openStage(way);
-      const image = await stage.image(
+      const image = await stage().image(
         'RUN useradd --uid 1234 --create-home dev\nUSER dev\nENTRYPOINT ["/bin/false"]',
       );
-      made = await stage.run({ image, env: { PUBLIC: 'a "b" $c', EMPTY: '' } });
+      made = await stage().run({ ...image, env: { PUBLIC: 'a "b" $c', EMPTY: '' } });
     });
     after(async () => {
       await made[Symbol.asyncDispose]();
-      await stage[Symbol.asyncDispose]();
     });
     const ask = (script: string, as?: 'root') => said(made.bottle, script, as);
 

@@ -3,7 +3,6 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { prepareArtifact } from '../../../src/backends/smolmachines/prepare.ts';
 import { Engine } from '../../../src/engine/engine.ts';
 import { inspectImage } from '../../../src/engine/image.ts';
@@ -12,8 +11,8 @@ import { Cache } from '../../../src/smolmachine/cache.ts';
 import type { Observer, StepName } from '../../../src/smolmachine/conversion.ts';
 import { keyOf } from '../../../src/smolmachine/entry.ts';
 import { findSmolvm } from '../../../src/smolvm/find.ts';
+import { double } from '../../smolvm/double.ts';
 
-const double = fileURLToPath(new URL('../../fakes/smolvm', import.meta.url));
 const tag = `claude-bottle-test:prepare-${process.pid}`;
 let directory: string;
 

@@ -14,11 +14,12 @@ import { readMachine, readMachines } from '../../../src/smolvm/machine.ts';
 import { parseVersion } from '../../../src/smolvm/version.ts';
 import { machinesBelow } from '../../../src/smolvm/vm-processes.ts';
 import { double, type Ran, smolvm } from '../../smolvm/double.ts';
+import { type Made, mebi } from '../stage.ts';
 import { Spy } from './spy.ts';
-import { type Made, mebi, openStage, type Stage } from './stage.ts';
+import { type MachineStage, openStage } from './stage.ts';
 
 let spy: Spy;
-let stage: Stage;
+let stage: MachineStage;
 /** One that runs all the time, for its spec and for whoever needs to be left alone. */
 let made: Made;
 

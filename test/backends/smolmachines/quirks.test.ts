@@ -7,8 +7,9 @@ import { machineName } from '../../../src/backends/smolmachines/names.ts';
 import { tarOf } from '../../oci/tar-builder.ts';
 import { openTerminal, quoted } from '../../process/tmux.ts';
 import { double, type Ran, smolvm } from '../../smolvm/double.ts';
+import { type Made, said } from '../stage.ts';
 import { Spy } from './spy.ts';
-import { type Made, openStage, said, type Stage } from './stage.ts';
+import { type MachineStage, openStage } from './stage.ts';
 
 /** A machine of the user's own in the same home, made by hand: as smolvm makes one of such an artifact by itself. */
 const mine = 'claude-bottle-mine-x';
@@ -22,7 +23,7 @@ const image = [
 const driver = fileURLToPath(new URL('../../process/foreground-driver.ts', import.meta.url));
 
 let spy: Spy;
-let stage: Stage;
+let stage: MachineStage;
 let made: Made;
 let artifact: string;
 

@@ -6,7 +6,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import type { ForegroundCommand } from '../../../src/backends/backend.ts';
 import type { SessionKind } from '../../../src/backends/init-arguments.ts';
 import { askBroker, signalThroughBroker } from '../../../src/backends/smolmachines/ask-broker.ts';
@@ -16,11 +15,7 @@ import { attachCommand, directCommand } from '../../../src/backends/smolmachines
 import { readStanding } from '../../../src/backends/smolmachines/standing.ts';
 import { run } from '../../../src/process/run.ts';
 import { bottleInit, build } from '../../guest/guest.ts';
-import { openTerminal, quoted, type Terminal } from '../../process/tmux.ts';
-
-const driver = fileURLToPath(new URL('../../process/foreground-driver.ts', import.meta.url));
-const inFront = (command: ForegroundCommand): Promise<Terminal> =>
-  openTerminal([process.execPath, driver, JSON.stringify(command)].map(quoted).join(' '));
+import { inFront, watch, watches } from '../cases/terminal.ts';
 
 interface Place extends AsyncDisposable {
   readonly broker: SessionBroker;
@@ -63,8 +58,6 @@ async function session(
 
 const client = (command: ForegroundCommand, input = '') =>
   run(command.command, command.args, { input, deadlineMs: 30_000 });
-const watch =
-  'trap "stty size" WINCH; trap "echo got-int" INT; stty size; while ! read -t 0.05 end; do :; done; exit 6';
 
 describe('a session', { timeout: 150_000 }, () => {
   before(build);
@@ -83,13 +76,7 @@ describe('a session', { timeout: 150_000 }, () => {
   test('has the size of the terminal, its resizes and its keys, and leaves it as it was', async () => {
     await using at = await session('terminal', watch);
     await using terminal = await inFront(attachCommand(at.socket, 'start'));
-    await terminal.shows(/^30 100/m);
-    await terminal.tmux('resize-window', '-x', '120', '-y', '40');
-    await terminal.shows(/^40 120/m);
-    await terminal.type('C-c');
-    await terminal.shows(/got-int/);
-    await terminal.type('Enter');
-    await terminal.shows(/code 6/);
+    await watches(terminal);
   });
 
   test('is joined by others, who see what comes and type into it, and goes on when they let go', async () => {
