@@ -53,7 +53,7 @@ module.exports = {
       name: `${layer}-looks-down`,
       severity: 'error',
       from: { path: `^src/${layer}/` },
-      to: { path: '^src/', pathNot: `^src/(${reachable.join('|')})/|^src/(failure|version)\\.ts$` },
+      to: { path: '^src/', pathNot: `^src/(${reachable.join('|')})/|^src/(failure|schema|version)\\.ts$` },
     })),
     {
       name: 'child-processes-through-one-wrapper',

@@ -35,6 +35,20 @@ export default tseslint.config(
     },
   },
   {
+    files: ['src/**/*.ts'],
+    ignores: ['src/schema.ts'],
+    rules: {
+      'no-restricted-properties': [
+        'error',
+        ...['assert', 'parse', 'parser', 'safeParse', 'safeParser'].map((property) => ({
+          object: 'v',
+          property,
+          message: 'Its errors quote what they were given, secrets too: src/schema.ts has others.',
+        })),
+      ],
+    },
+  },
+  {
     files: ['test/**/*.ts', 'bench/**/*.ts'],
     rules: {
       '@typescript-eslint/no-non-null-assertion': 'off',

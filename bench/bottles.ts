@@ -1,9 +1,9 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { z } from 'zod';
+import * as v from 'valibot';
 import { succeed } from './engine.ts';
 
-const Record = z.object({ owner: z.object({ pid: z.int().positive() }) });
+const Record = v.object({ owner: v.object({ pid: v.pipe(v.number(), v.safeInteger(), v.minValue(1)) }) });
 
 /** Memory of one process, in bytes (proc_pid_smaps(5), smaps_rollup). */
 export interface Memory {
@@ -82,7 +82,7 @@ export class BottleUser implements AsyncDisposable {
   /** Of the supervisor of a bottle, with its gate. */
   async memory(slug: string): Promise<Memory> {
     const path = join(this.#state, 'claude-bottle/bottles', slug, 'bottle.json');
-    const { owner } = Record.parse(JSON.parse(await readFile(path, 'utf8')));
+    const { owner } = v.parse(Record, JSON.parse(await readFile(path, 'utf8')));
     const text = await readFile(`/proc/${owner.pid}/smaps_rollup`, 'utf8');
     const field = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(text)?.[1]) * 1024;
     return { rss: field('Rss'), pss: field('Pss'), own: field('Private_Clean') + field('Private_Dirty') };

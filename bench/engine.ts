@@ -1,9 +1,9 @@
-import { z } from 'zod';
+import * as v from 'valibot';
 import { run, type RunOptions, type RunResult } from '../src/process/run.ts';
 import { parentOf, serversOf, treeMs } from './processes.ts';
 
-const Version = z.object({ Server: z.object({ Version: z.string(), ApiVersion: z.string() }) });
-const Info = z.object({ Driver: z.string(), OperatingSystem: z.string().default('') });
+const Version = v.object({ Server: v.object({ Version: v.string(), ApiVersion: v.string() }) });
+const Info = v.object({ Driver: v.string(), OperatingSystem: v.optional(v.string(), '') });
 
 /** The engine that is measured, and what its processes have cost so far. */
 export class BenchEngine {
@@ -31,8 +31,8 @@ export class BenchEngine {
       const { stdout } = await succeed('docker', [verb, '--format', '{{json .}}'], { env, signal });
       return JSON.parse(stdout) as unknown;
     };
-    const version = Version.parse(await ask('version'));
-    const info = Info.parse(await ask('info'));
+    const version = v.parse(Version, await ask('version'));
+    const info = v.parse(Info, await ask('info'));
     const address = host ?? process.env.DOCKER_HOST ?? 'unix:///var/run/docker.sock';
     const servers = address.startsWith('unix://') ? serversOf(address.slice('unix://'.length)) : [];
     return new BenchEngine(env, `${version.Server.Version}, ${info.Driver}`, servers, signal);

@@ -2,6 +2,7 @@ import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
+import * as v from 'valibot';
 import { ConsumerReport, consumerVariables } from './consumer/report.ts';
 import { type BenchEngine, succeed } from './engine.ts';
 import { endedChildrenMs } from './processes.ts';
@@ -71,7 +72,7 @@ export class ConsumerRoot implements AsyncDisposable {
   }
 
   async report(): Promise<ConsumerReport> {
-    return ConsumerReport.parse(JSON.parse(await readFile(join(this.path, 'report.json'), 'utf8')));
+    return v.parse(ConsumerReport, JSON.parse(await readFile(join(this.path, 'report.json'), 'utf8')));
   }
 
   /** One digest over path, mode and size of all files that the bench put into the image. */

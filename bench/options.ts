@@ -1,6 +1,6 @@
 import { tmpdir } from 'node:os';
 import { parseArgs } from 'node:util';
-import { z } from 'zod';
+import * as v from 'valibot';
 
 export const usage = `Usage: npm run bench -- pack|start|start-up|gate [options]
 
@@ -13,16 +13,16 @@ export const usage = `Usage: npm run bench -- pack|start|start-up|gate [options]
   --json               one JSON document instead of tables
 `;
 
-const Options = z.object({
-  runs: z.coerce.number().int().positive().optional(),
-  quick: z.boolean().default(false),
-  source: z.boolean().default(false),
-  'engine-host': z.string().optional(),
-  directory: z.string().default(tmpdir()),
-  image: z.string().default('debian:bookworm-slim'),
-  json: z.boolean().default(false),
+const Options = v.object({
+  runs: v.optional(v.pipe(v.string(), v.transform(Number), v.safeInteger(), v.minValue(1))),
+  quick: v.optional(v.boolean(), false),
+  source: v.optional(v.boolean(), false),
+  'engine-host': v.optional(v.string()),
+  directory: v.optional(v.string(), tmpdir()),
+  image: v.optional(v.string(), 'debian:bookworm-slim'),
+  json: v.optional(v.boolean(), false),
 });
-export type Options = Readonly<z.infer<typeof Options>>;
+export type Options = Readonly<v.InferOutput<typeof Options>>;
 
 /** @throws Error for what is not an option or has a wrong value. */
 export function parseOptions(args: readonly string[]): Options {
@@ -38,5 +38,5 @@ export function parseOptions(args: readonly string[]): Options {
       json: { type: 'boolean' },
     },
   });
-  return Options.parse(values);
+  return v.parse(Options, values);
 }

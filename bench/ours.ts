@@ -1,15 +1,15 @@
 import { rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { z } from 'zod';
+import * as v from 'valibot';
 import type { BenchEngine } from './engine.ts';
 import { type ConsumerRoot, consumerProgram, type Told } from './measure.ts';
 import { PeakMemory } from './processes.ts';
 
-const Document = z.object({
-  path: z.string(),
-  cached: z.boolean(),
-  feeder: z.string().optional(),
-  timings: z.array(z.object({ phase: z.string(), ms: z.number() })),
+const Document = v.object({
+  path: v.string(),
+  cached: v.boolean(),
+  feeder: v.optional(v.string()),
+  timings: v.array(v.object({ phase: v.string(), ms: v.number() })),
 });
 
 export interface Pack {
@@ -56,7 +56,7 @@ export async function packOnce(
     },
     onStart: (pid) => memory.watch(pid),
   });
-  const { cached, timings, ...document } = Document.parse(JSON.parse(stdout));
+  const { cached, timings, ...document } = v.parse(Document, JSON.parse(stdout));
   if (cached !== expected.cached) throw new Error(`expected cached to be ${expected.cached}: ${stderr}`);
   // A fallback would be measured under the wrong name.
   if (feeder !== 'auto' && !cached && document.feeder !== feeder) {

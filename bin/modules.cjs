@@ -2,7 +2,7 @@
 // `--require` by the supervisor.
 const { lstatSync, mkdirSync } = require('node:fs');
 const { join } = require('node:path');
-const { enableCompileCache, registerHooks } = require('node:module');
+const { enableCompileCache } = require('node:module');
 
 // V8's compiled code of each module, kept from one run to the next: a quarter of the time to load them. Whoever could
 // write there would run code of theirs as us, so it is ours alone or not used.
@@ -11,14 +11,6 @@ if (directory !== undefined && isOursAlone(directory)) {
   // A directory for each version of ours, so that it is known what may go (src/smolmachine/compiled-code.ts).
   enableCompileCache(join(directory, require('../package.json').version));
 }
-
-// zod imports its messages in fifty languages and uses one, which it imports by itself.
-registerHooks({
-  load(url, context, next) {
-    if (!url.endsWith('/zod/v4/locales/index.js')) return next(url, context);
-    return { format: 'module', source: 'export {};', shortCircuit: true };
-  },
-});
 
 function cacheDirectory({ XDG_CACHE_HOME: cache, HOME: home, NODE_COMPILE_CACHE: chosen }) {
   if (chosen !== undefined) return undefined;

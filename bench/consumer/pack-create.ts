@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
-import { z } from 'zod';
+import * as v from 'valibot';
 import { run } from '../../src/process/run.ts';
 import { writeAssets, writeSidecar } from '../../test/fakes/smolvm.d/format.ts';
 import { readToml } from '../../test/fakes/smolvm.d/toml.ts';
@@ -12,11 +12,11 @@ import { type ConsumerReport, consumerVariables } from './report.ts';
 // `cp -a`, the result read out as one tar. It ends with a small but valid artifact, because what smolvm writes then
 // (a compressed archive of the same tree) costs every way to get there the same.
 
-const Manifest = z.object({
-  config: z.object({ digest: z.string() }),
-  layers: z.array(z.object({ mediaType: z.string(), digest: z.string() })).min(1),
+const Manifest = v.object({
+  config: v.object({ digest: v.string() }),
+  layers: v.pipe(v.array(v.object({ mediaType: v.string(), digest: v.string() })), v.minLength(1)),
 });
-const Config = z.object({ os: z.string(), architecture: z.string() });
+const Config = v.object({ os: v.string(), architecture: v.string() });
 
 const { values } = parseArgs({
   args: process.argv.slice(4),
@@ -34,10 +34,12 @@ const repository = image.slice(0, image.lastIndexOf(':'));
 const home = await mkdtemp(join(root, 'home-'));
 await writeFile(join(home, 'config.json'), JSON.stringify({ auths: authsOf(registry) }), { mode: 0o600 });
 
-const manifest = Manifest.parse(
+const manifest = v.parse(
+  Manifest,
   JSON.parse(await shell('"$1" manifest "$2" --platform "$3"', crane, image, `linux/${architecture}`)),
 );
-const config = Config.parse(
+const config = v.parse(
+  Config,
   JSON.parse(await shell('"$1" config "$2" --platform "$3"', crane, image, `linux/${architecture}`)),
 );
 

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as v from 'valibot';
 
 /** Variables by which the bench tells the consumer what smolvm's command line has no room for. */
 export const consumerVariables = {
@@ -9,13 +9,13 @@ export const consumerVariables = {
 } as const;
 
 /** What the consumer did, in milliseconds, and where the tree is. */
-export const ConsumerReport = z.object({
-  layers: z.number(),
-  tree: z.string(),
-  tarBytes: z.number(),
-  pulledMs: z.number(),
-  mergedMs: z.number(),
-  readMs: z.number(),
-  totalMs: z.number(),
+export const ConsumerReport = v.object({
+  layers: v.number(),
+  tree: v.string(),
+  tarBytes: v.number(),
+  pulledMs: v.number(),
+  mergedMs: v.number(),
+  readMs: v.number(),
+  totalMs: v.number(),
 });
-export type ConsumerReport = Readonly<z.infer<typeof ConsumerReport>>;
+export type ConsumerReport = Readonly<v.InferOutput<typeof ConsumerReport>>;

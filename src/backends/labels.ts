@@ -1,5 +1,6 @@
 import { ownerLabel } from '../engine/container.ts';
 import { Owner } from '../process/owner.ts';
+import { ifFits } from '../schema.ts';
 import type { FoundBottle } from './backend.ts';
 import type { Identity } from './init-arguments.ts';
 
@@ -37,15 +38,15 @@ export function labelsOf(bottle: FoundBottle, identity: Identity): Labels {
 export function bottleOf(labels: Labels): FoundBottle | undefined {
   const slug = labels[label.slug];
   const version = labels[label.version];
-  const owner = Owner.safeParse({
+  const owner = ifFits(Owner, {
     pid: Number(labels[label.pid]),
     startTime: labels[label.startTime],
     machine: labels[label.machine],
     bootId: labels[label.bootId],
     pidNamespace: labels[label.pidNamespace],
   });
-  if (slug === undefined || version === undefined || !owner.success) return undefined;
-  return { slug, version, owner: owner.data };
+  if (slug === undefined || version === undefined || owner === undefined) return undefined;
+  return { slug, version, owner };
 }
 
 export function identityOf(labels: Labels): Identity {

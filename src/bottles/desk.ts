@@ -1,5 +1,6 @@
 import { chmod, rm } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { fit } from '../schema.ts';
 import { ControlSocketUnusable } from './errors.ts';
 import { type FailureMessage, fromMessage, MessageLine, toMessage } from './line.ts';
 import { Request } from './messages.ts';
@@ -58,7 +59,7 @@ async function serve(socket: Socket, answer: (request: Request) => Promise<unkno
 
 async function reply(message: unknown, answer: (request: Request) => Promise<unknown>): Promise<Answer> {
   try {
-    return { result: (await answer(Request.parse(message))) ?? null };
+    return { result: (await answer(fit(Request, message))) ?? null };
   } catch (error) {
     return { failure: toMessage(error) };
   }

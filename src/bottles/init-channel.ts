@@ -1,17 +1,18 @@
 import { chmod, rm } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
-import { z } from 'zod';
+import * as v from 'valibot';
+import { ifFits, int } from '../schema.ts';
 import { ControlSocketUnusable, InitSilent } from './errors.ts';
 
 /** What bottle-init says beside the reports of its probes (docs/bottle-init.md). */
-const InitEvent = z.discriminatedUnion('event', [
-  z.object({ event: z.literal('ready') }),
-  z.object({ event: z.literal('started') }),
-  z.object({ event: z.literal('exited'), status: z.int().min(0).max(255) }),
-  z.object({
-    event: z.literal('unrunnable'),
-    status: z.int().min(0).max(255),
-    detail: z.string().max(1000).default(''),
+const InitEvent = v.variant('event', [
+  v.object({ event: v.literal('ready') }),
+  v.object({ event: v.literal('started') }),
+  v.object({ event: v.literal('exited'), status: v.pipe(int, v.minValue(0), v.maxValue(255)) }),
+  v.object({
+    event: v.literal('unrunnable'),
+    status: v.pipe(int, v.minValue(0), v.maxValue(255)),
+    detail: v.optional(v.pipe(v.string(), v.maxLength(1000)), ''),
   }),
 ]);
 
@@ -128,7 +129,7 @@ export class InitChannel implements AsyncDisposable {
   }
 
   #line(line: string): void {
-    const event = InitEvent.safeParse(parseJson(line)).data;
+    const event = ifFits(InitEvent, parseJson(line));
     if (event === undefined) {
       if (!this.#isReady) this.#report += `${line}\n`;
       return;

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as v from 'valibot';
 import type { AgentDefinition } from '../definitions/definition.ts';
 import type { Mount, Resources } from '../backends/backend.ts';
 import type { MachineAddress } from '../backends/smolmachines/address.ts';
@@ -7,6 +7,7 @@ import type { Rule } from '../gate/rule.ts';
 import type { EngineFacts } from '../engine/engine.ts';
 import type { ImageDefaults } from '../engine/image-defaults.ts';
 import type { EngineAddress } from '../process/scratch.ts';
+import { number } from '../schema.ts';
 import type { Collected } from '../workspace/collect.ts';
 import type { StagingNote } from '../workspace/notes.ts';
 import type { Workspace } from '../workspace/workspace.ts';
@@ -99,34 +100,34 @@ export interface Ending {
 }
 
 /** What the one who started a bottle answers. */
-export const OwnerMessage = z.discriminatedUnion('do', [
-  z.object({ do: z.literal('go') }),
-  z.object({ do: z.literal('abort') }),
+export const OwnerMessage = v.variant('do', [
+  v.object({ do: v.literal('go') }),
+  v.object({ do: v.literal('abort') }),
   /** Whoever was attached let go of it: the bottle goes on. */
-  z.object({ do: z.literal('detach') }),
+  v.object({ do: v.literal('detach') }),
 ]);
-export type OwnerMessage = Readonly<z.infer<typeof OwnerMessage>>;
+export type OwnerMessage = Readonly<v.InferOutput<typeof OwnerMessage>>;
 
-const RuleRequest = z.object({
-  text: z.string(),
-  iKnow: z.boolean().default(false),
-  reach: z.array(z.string()).default([]),
+const RuleRequest = v.object({
+  text: v.string(),
+  iKnow: v.optional(v.boolean(), false),
+  reach: v.optional(v.array(v.string()), []),
 });
 
 /** What other commands of ours may ask a supervisor. */
-export const Request = z.discriminatedUnion('do', [
-  z.object({ do: z.literal('status') }),
-  z.object({ do: z.literal('allow'), rule: RuleRequest }),
-  z.object({ do: z.literal('deny'), rule: RuleRequest }),
-  z.object({ do: z.literal('rules') }),
-  z.object({
-    do: z.literal('collect'),
-    uncommitted: z.boolean(),
-    maxBytes: z.number().nonnegative().optional(),
+export const Request = v.variant('do', [
+  v.object({ do: v.literal('status') }),
+  v.object({ do: v.literal('allow'), rule: RuleRequest }),
+  v.object({ do: v.literal('deny'), rule: RuleRequest }),
+  v.object({ do: v.literal('rules') }),
+  v.object({
+    do: v.literal('collect'),
+    uncommitted: v.boolean(),
+    maxBytes: v.optional(v.pipe(number, v.minValue(0))),
   }),
-  z.object({ do: z.literal('stop'), graceMs: z.number(), discard: z.boolean() }),
+  v.object({ do: v.literal('stop'), graceMs: number, discard: v.boolean() }),
 ]);
-export type Request = Readonly<z.infer<typeof Request>>;
+export type Request = Readonly<v.InferOutput<typeof Request>>;
 
 export interface StatusAnswer {
   readonly phase: 'making' | 'running' | 'ending';

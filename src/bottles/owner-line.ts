@@ -1,5 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { Interrupted } from '../process/errors.ts';
+import { ifFits } from '../schema.ts';
 import type { MessageLine } from './line.ts';
 import { OwnerMessage, type StepName, type SupervisorEvent } from './messages.ts';
 
@@ -68,7 +69,7 @@ export class OwnerLine {
   }
 
   #hear(message: unknown): void {
-    const known = OwnerMessage.safeParse(message).data;
+    const known = ifFits(OwnerMessage, message);
     switch (known?.do) {
       case 'go':
         return this.#onGo();

@@ -1,67 +1,68 @@
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { z } from 'zod';
+import * as v from 'valibot';
 import { MachineAddress } from '../backends/smolmachines/address.ts';
 import { isThere, Owner } from '../process/owner.ts';
 import { EngineAddress } from '../process/scratch.ts';
+import { fit, int, options } from '../schema.ts';
 import type { Workspace } from '../workspace/workspace.ts';
 import type { BottlePlaces } from './places.ts';
 
 /** Where the work of a bottle came from, and goes back to: as it was looked at when the bottle was made. */
-const WorkspaceRecord = z.custom<Workspace>((value) => {
+const WorkspaceRecord = v.custom<Workspace>((value) => {
   const { kind, root } = (value ?? {}) as Partial<Workspace>;
   return (kind === 'repository' || kind === 'folder') && typeof root === 'string';
 });
 
 /** What came out of a bottle. */
-const WorkRecord = z.object({
-  branch: z.string().optional(),
-  commits: z.int(),
-  files: z.int(),
+const WorkRecord = v.object({
+  branch: v.optional(v.string()),
+  commits: int,
+  files: int,
 });
 
 /**
  * One bottle, as `bottle.json` holds it. No secret is in it. It is written before anything of the bottle exists, so
  * that whoever finds its owner dead knows what there may be to remove.
  */
-export const BottleRecord = z.object({
-  format: z.literal(1),
-  slug: z.string(),
-  version: z.string(),
-  agent: z.string(),
-  bottles: z.array(z.string()),
-  backend: z.string(),
+export const BottleRecord = v.object({
+  format: v.literal(1),
+  slug: v.string(),
+  version: v.string(),
+  agent: v.string(),
+  bottles: v.array(v.string()),
+  backend: v.string(),
   /** Where its image is. */
   engine: EngineAddress,
   /** Of a bottle that is a machine. */
-  machine: MachineAddress.optional(),
-  image: z.object({ reference: z.string(), id: z.string() }),
-  command: z.array(z.string()),
-  user: z.string().optional(),
-  workdir: z.string(),
-  terminal: z.boolean(),
-  startedAt: z.string(),
+  machine: v.optional(MachineAddress),
+  image: v.object({ reference: v.string(), id: v.string() }),
+  command: v.array(v.string()),
+  user: v.optional(v.string()),
+  workdir: v.string(),
+  terminal: v.boolean(),
+  startedAt: v.string(),
   /** The supervisor; the command that makes the bottle, before it has one. */
   owner: Owner,
   /**
    * `making`: the command has not run, so there is nothing of worth in it. `running`: it may have. `kept`: it has ended,
    * and work that is nowhere else is in it. `ended`: nothing is left of it but this record and its log.
    */
-  phase: z.enum(['making', 'running', 'kept', 'ended']),
-  workspace: WorkspaceRecord.optional(),
+  phase: v.picklist(['making', 'running', 'kept', 'ended']),
+  workspace: v.optional(WorkspaceRecord),
   /** The commit that the work inside started from; known once the workspace is in. */
-  base: z.string().optional(),
+  base: v.optional(v.string()),
   /** Whose name is on commits that are made for it. */
-  gitUser: z.object({ name: z.string().optional(), email: z.string().optional() }),
-  exitCode: z.int().optional(),
-  endedAt: z.string().optional(),
-  work: WorkRecord.optional(),
+  gitUser: options({ name: v.optional(v.string()), email: v.optional(v.string()) }),
+  exitCode: v.optional(int),
+  endedAt: v.optional(v.string()),
+  work: v.optional(WorkRecord),
   /** Of a kept one: why, in a sentence. */
-  keptBecause: z.string().optional(),
-  egress: z.object({ allowed: z.int(), denied: z.int(), failed: z.int() }).optional(),
+  keptBecause: v.optional(v.string()),
+  egress: v.optional(v.object({ allowed: int, denied: int, failed: int })),
 });
-export type BottleRecord = Readonly<z.infer<typeof BottleRecord>>;
-export type WorkRecord = Readonly<z.infer<typeof WorkRecord>>;
+export type BottleRecord = Readonly<v.InferOutput<typeof BottleRecord>>;
+export type WorkRecord = Readonly<v.InferOutput<typeof WorkRecord>>;
 
 /**
  * Makes a bottle's directory, with its record in it from the first moment.
@@ -104,7 +105,7 @@ export async function readRecord(places: BottlePlaces): Promise<BottleRecord | u
   const text = await readFile(places.record, 'utf8').catch(() => undefined);
   if (text === undefined) return undefined;
   try {
-    return BottleRecord.parse(JSON.parse(text));
+    return fit(BottleRecord, JSON.parse(text));
   } catch {
     return undefined;
   }

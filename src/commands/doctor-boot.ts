@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { initProgram } from '../bottles/init-program.ts';
 import { currentOwner, isProvablyDead, Owner } from '../process/owner.ts';
 import { run } from '../process/run.ts';
+import { ifFits } from '../schema.ts';
 import { Cache } from '../smolmachine/cache.ts';
 import { MachineFailed } from '../smolvm/errors.ts';
 import type { Smolvm } from '../smolvm/find.ts';
@@ -61,7 +62,7 @@ async function removeLeft(machines: Machines): Promise<void> {
 
 function ownerIn(label: string | undefined): Owner | undefined {
   try {
-    return Owner.safeParse(JSON.parse(label ?? 'null')).data;
+    return ifFits(Owner, JSON.parse(label ?? 'null'));
   } catch {
     return undefined;
   }

@@ -1,3 +1,4 @@
+import * as v from 'valibot';
 import { bottleKeys, commandFields, templateField } from './bottle-file.ts';
 import { type AgentDefinition, skillName } from './definition.ts';
 import { gitUserFields } from './env-fields.ts';
@@ -14,20 +15,22 @@ export interface AgentFile {
 
 /** Keys that other programs read from the same file, so that it is one of Claude Code's subagents too. */
 const passedOver = {
-  name: anything.optional(),
-  description: anything.optional(),
-  model: anything.optional(),
-  color: anything.optional(),
-  memory: anything.optional(),
+  name: v.optional(anything),
+  description: v.optional(anything),
+  model: v.optional(anything),
+  color: v.optional(anything),
+  memory: v.optional(anything),
 };
 
 /** What any agent may set. */
 const anyAgent = {
-  skills: list(
-    text('the name of a skill: lower-case letters, digits and single `-`', skillName),
-    'names of skills',
-  ).optional(),
-  'git-gate': mapping({ user: gitUserFields.optional() }).optional(),
+  skills: v.optional(
+    list(
+      text('the name of a skill: lower-case letters, digits and single `-`', skillName),
+      'names of skills',
+    ),
+  ),
+  'git-gate': v.optional(mapping({ user: v.optional(gitUserFields) })),
   ...passedOver,
 };
 
@@ -35,9 +38,9 @@ const repoFields = mapping(anyAgent);
 
 function homeFields(templates: readonly string[]) {
   return mapping({
-    bottle: names.optional(),
-    template: templateField(templates).optional(),
-    command: commandFields.optional(),
+    bottle: v.optional(names),
+    template: v.optional(templateField(templates)),
+    command: v.optional(commandFields),
     ...anyAgent,
   });
 }

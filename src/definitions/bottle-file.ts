@@ -1,5 +1,5 @@
 import { isAbsolute, resolve } from 'node:path';
-import type { z } from 'zod';
+import * as v from 'valibot';
 import type { BottleDefinition, EnvValue, GitUser, ImageSource } from './definition.ts';
 import { type Egress, readEgress } from './egress.ts';
 import { egressFields } from './egress-fields.ts';
@@ -68,53 +68,67 @@ const bytes = read('a size such as 4G or 512MiB', (value) => {
 
 function bottleFields({ iKnow, templates, backends }: BottleContext) {
   return mapping({
-    extends: names.optional(),
-    env: envFields.optional(),
-    agent_provider: mapping({
-      template: templateField(templates).optional(),
-      dockerfile: path.optional(),
-      auth_token: text('the name of a variable').optional(),
-      forward_host_credentials: yesOrNo.optional(),
-    }).optional(),
-    'git-gate': mapping({ user: gitUserFields.optional(), repos: anything.optional() }).optional(),
-    egress: egressFields(iKnow).optional(),
-    supervise: yesOrNo.optional(),
-    image: byKind(
-      {
-        text: text('the name of an image', /^[A-Za-z0-9][A-Za-z0-9._/:@-]*$/),
-        mapping: mapping({
-          dockerfile: path.optional(),
-          context: path.optional(),
-          build_args: record(
-            { pattern: /^[A-Za-z_][A-Za-z0-9_]*$/, expected: 'the name of a build argument' },
-            read('a text without NUL', (value) => (value.includes('\0') ? undefined : value)),
-            'a mapping of build arguments',
-          ).optional(),
-          target: text('the name of a stage', /^[A-Za-z0-9][A-Za-z0-9._-]*$/).optional(),
-        }),
-      },
-      'the name of an image, or a mapping with dockerfile, context, build_args, target',
-    ).optional(),
-    resources: mapping({
-      cpus: read('a number of processor cores, such as 2 or 0.5', (value) => {
-        const cpus = /^\d{1,4}(?:\.\d{1,3})?$/.test(value) ? Number(value) : 0;
-        return cpus > 0 ? cpus : undefined;
-      }).optional(),
-      memory: bytes.optional(),
-      pids: read('a whole number of processes', (value) =>
-        /^[1-9]\d{0,8}$/.test(value) ? Number(value) : undefined,
-      ).optional(),
-      disk: bytes.optional(),
-    }).optional(),
-    command: commandFields.optional(),
-    user: text(
-      'a user as in USER of a Dockerfile: a name or number, with :group or without',
-      /^[A-Za-z0-9_][\w.-]*(?::[A-Za-z0-9_][\w.-]*)?$/,
-    ).optional(),
-    backend: oneOf(backends).optional(),
+    extends: v.optional(names),
+    env: v.optional(envFields),
+    agent_provider: v.optional(
+      mapping({
+        template: v.optional(templateField(templates)),
+        dockerfile: v.optional(path),
+        auth_token: v.optional(text('the name of a variable')),
+        forward_host_credentials: v.optional(yesOrNo),
+      }),
+    ),
+    'git-gate': v.optional(mapping({ user: v.optional(gitUserFields), repos: v.optional(anything) })),
+    egress: v.optional(egressFields(iKnow)),
+    supervise: v.optional(yesOrNo),
+    image: v.optional(
+      byKind(
+        {
+          text: text('the name of an image', /^[A-Za-z0-9][A-Za-z0-9._/:@-]*$/),
+          mapping: mapping({
+            dockerfile: v.optional(path),
+            context: v.optional(path),
+            build_args: v.optional(
+              record(
+                { pattern: /^[A-Za-z_][A-Za-z0-9_]*$/, expected: 'the name of a build argument' },
+                read('a text without NUL', (value) => (value.includes('\0') ? undefined : value)),
+                'a mapping of build arguments',
+              ),
+            ),
+            target: v.optional(text('the name of a stage', /^[A-Za-z0-9][A-Za-z0-9._-]*$/)),
+          }),
+        },
+        'the name of an image, or a mapping with dockerfile, context, build_args, target',
+      ),
+    ),
+    resources: v.optional(
+      mapping({
+        cpus: v.optional(
+          read('a number of processor cores, such as 2 or 0.5', (value) => {
+            const cpus = /^\d{1,4}(?:\.\d{1,3})?$/.test(value) ? Number(value) : 0;
+            return cpus > 0 ? cpus : undefined;
+          }),
+        ),
+        memory: v.optional(bytes),
+        pids: v.optional(
+          read('a whole number of processes', (value) =>
+            /^[1-9]\d{0,8}$/.test(value) ? Number(value) : undefined,
+          ),
+        ),
+        disk: v.optional(bytes),
+      }),
+    ),
+    command: v.optional(commandFields),
+    user: v.optional(
+      text(
+        'a user as in USER of a Dockerfile: a name or number, with :group or without',
+        /^[A-Za-z0-9_][\w.-]*(?::[A-Za-z0-9_][\w.-]*)?$/,
+      ),
+    ),
+    backend: v.optional(oneOf(backends)),
   });
 }
-type BottleFields = z.output<ReturnType<typeof bottleFields>>;
+type BottleFields = v.InferOutput<ReturnType<typeof bottleFields>>;
 
 /** All keys of a bottle's file. */
 export const bottleKeys: readonly string[] = [

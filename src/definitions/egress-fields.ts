@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as v from 'valibot';
 import { addressKinds } from '../gate/address.ts';
 import { RuleTooBroad } from '../gate/errors.ts';
 import { parsePathPattern } from '../gate/path.ts';
@@ -17,22 +17,20 @@ const port = read('a port: 1 to 65535', (value) => {
 
 /** What the gate would not take is found here, where the line is known; the words are ours, since its own quote the rule. */
 function rule(expected: string, make: (value: string) => unknown) {
-  return z.unknown().transform((value, context): string => {
-    try {
-      if (typeof value === 'string') {
-        make(value);
-        return value;
+  return v.pipe(
+    v.string(`expected ${expected}`),
+    v.rawCheck(({ dataset, addIssue }) => {
+      try {
+        if (dataset.typed) make(dataset.value);
+      } catch (error) {
+        const message =
+          error instanceof RuleTooBroad
+            ? 'this pattern matches names that anybody can get; if that is meant, say --i-know'
+            : `expected ${expected}`;
+        addIssue({ message });
       }
-      context.addIssue({ code: 'custom', message: `expected ${expected}` });
-    } catch (error) {
-      const message =
-        error instanceof RuleTooBroad
-          ? 'this pattern matches names that anybody can get; if that is meant, say --i-know'
-          : `expected ${expected}`;
-      context.addIssue({ code: 'custom', message });
-    }
-    return z.NEVER;
-  });
+    }),
+  );
 }
 
 const hosts = 'a host: a name, *.name, **.name or an address; no scheme and no path';
@@ -45,42 +43,54 @@ function hostText(action: 'allow' | 'deny', iKnow: boolean) {
 const nowhere = { kind: 'file', path: '', line: 0 } as const;
 
 function rules(action: 'allow' | 'deny', iKnow: boolean) {
-  const short = rule(
-    `${hosts}; with :port or :* if it is not 443 and 80`,
-    (value) => void parseRule(value, { action, iKnow, origin: nowhere }),
-  ).transform((value): WrittenRule => ({ short: value }));
-  const long = mapping({
-    host: hostText(action, iKnow),
-    ports: byKind(
-      {
-        text: read('`any` or a list of ports', (value) => (value === 'any' ? ('any' as const) : undefined)),
-        list: notEmpty(z.array(port), 'ports'),
-      },
-      '`any` or a list of ports',
-    ).optional(),
-    methods: notEmpty(list(method, 'methods'), 'methods').optional(),
-    paths: notEmpty(
-      list(
-        read('a path with one spelling: /exact or /below/*', (value) =>
-          parsePathPattern(value) === undefined ? undefined : value,
+  const short = v.pipe(
+    rule(
+      `${hosts}; with :port or :* if it is not 443 and 80`,
+      (value) => void parseRule(value, { action, iKnow, origin: nowhere }),
+    ),
+    v.transform((value): WrittenRule => ({ short: value })),
+  );
+  const long = v.pipe(
+    mapping({
+      host: hostText(action, iKnow),
+      ports: v.optional(
+        byKind(
+          {
+            text: read('`any` or a list of ports', (value) =>
+              value === 'any' ? ('any' as const) : undefined,
+            ),
+            list: notEmpty(v.array(port), 'ports'),
+          },
+          '`any` or a list of ports',
         ),
-        'paths',
       ),
-      'paths',
-    ).optional(),
-    reach: list(
-      read(`one of ${addressKinds.join(', ')}`, (value) => addressKinds.find((kind) => kind === value)),
-      'kinds of addresses',
-    ).optional(),
-  }).transform((value): WrittenRule => ({ long: withoutUndefined(value) }));
+      methods: v.optional(notEmpty(list(method, 'methods'), 'methods')),
+      paths: v.optional(
+        notEmpty(
+          list(
+            read('a path with one spelling: /exact or /below/*', (value) =>
+              parsePathPattern(value) === undefined ? undefined : value,
+            ),
+            'paths',
+          ),
+          'paths',
+        ),
+      ),
+      reach: v.optional(
+        list(
+          read(`one of ${addressKinds.join(', ')}`, (value) => addressKinds.find((kind) => kind === value)),
+          'kinds of addresses',
+        ),
+      ),
+    }),
+    v.transform((value): WrittenRule => ({ long: withoutUndefined(value) })),
+  );
   return list(byKind({ text: short, mapping: long }, 'a host or a mapping with `host`'), 'hosts or rules');
 }
 
 /** An empty list might be meant as none or as all: neither is guessed. */
-function notEmpty<S extends z.ZodType<readonly unknown[]>>(schema: S, of: string) {
-  return schema.refine((value) => value.length > 0, {
-    error: `expected at least one; without the key: all ${of}`,
-  });
+function notEmpty<T>(schema: v.GenericSchema<unknown, T[]>, of: string) {
+  return v.pipe(schema, v.minLength(1, `expected at least one; without the key: all ${of}`));
 }
 
 function withoutUndefined(value: {
@@ -100,56 +110,62 @@ function withoutUndefined(value: {
   };
 }
 
-const routePath = mapping({
-  type: read('prefix, exact or regex', (value) =>
-    (['prefix', 'exact', 'regex'] as const).find((type) => type === value),
+const routePath = v.pipe(
+  mapping({
+    type: read('prefix, exact or regex', (value) =>
+      (['prefix', 'exact', 'regex'] as const).find((type) => type === value),
+    ),
+    value: text('a path'),
+  }),
+  v.forward(
+    v.check(
+      // A star would turn into a pattern of the gate's and let more through than is written.
+      ({ type, value }) =>
+        type === 'regex' || (parsePathPattern(value) !== undefined && !value.includes('*')),
+      'expected a path with one spelling, and without *',
+    ),
+    ['value'],
   ),
-  value: text('a path'),
-}).superRefine(({ type, value }, context) => {
-  // A star would turn into a pattern of the gate's and let more through than is written.
-  const plain = parsePathPattern(value) !== undefined && !value.includes('*');
-  if (type === 'regex' || plain) return;
-  context.addIssue({
-    code: 'custom',
-    path: ['value'],
-    message: 'expected a path with one spelling, and without *',
-  });
-});
+);
 
 /** An entry of `matches`: what it says in one entry must all hold, and one entry is enough. */
 const match = mapping({
-  paths: notEmpty(list(routePath, 'paths'), 'paths').optional(),
-  methods: notEmpty(list(method, 'methods'), 'methods').optional(),
-  headers: anything.optional(),
+  paths: v.optional(notEmpty(list(routePath, 'paths'), 'paths')),
+  methods: v.optional(notEmpty(list(method, 'methods'), 'methods')),
+  headers: v.optional(anything),
 });
-export type RouteMatch = z.output<typeof match>;
+export type RouteMatch = v.InferOutput<typeof match>;
 
 function route(iKnow: boolean) {
   return mapping({
     host: hostText('allow', iKnow),
-    matches: notEmpty(list(match, 'matches'), 'requests').optional(),
-    auth: mapping({
-      scheme: text('Bearer or token', /^(?:Bearer|token)$/),
-      token_ref: text('the name of a variable'),
-    }).optional(),
-    role: anything.optional(),
-    git: anything.optional(),
-    dlp: anything.optional(),
+    matches: v.optional(notEmpty(list(match, 'matches'), 'requests')),
+    auth: v.optional(
+      mapping({
+        scheme: text('Bearer or token', /^(?:Bearer|token)$/),
+        token_ref: text('the name of a variable'),
+      }),
+    ),
+    role: v.optional(anything),
+    git: v.optional(anything),
+    dlp: v.optional(anything),
   });
 }
-export type Route = z.output<ReturnType<typeof route>>;
+export type Route = v.InferOutput<ReturnType<typeof route>>;
 
 /** `egress` of a bottle. */
 export function egressFields(iKnow: boolean) {
   return mapping({
-    log: read('0, 1 or 2', (value) => (/^[012]$/.test(value) ? Number(value) : undefined)).optional(),
-    routes: list(route(iKnow), 'routes').optional(),
-    presets: list(
-      read(`one of ${presetNames.join(', ')}`, (value) => presetNames.find((preset) => preset === value)),
-      'presets',
-    ).optional(),
-    allow: rules('allow', iKnow).optional(),
-    deny: rules('deny', iKnow).optional(),
+    log: v.optional(read('0, 1 or 2', (value) => (/^[012]$/.test(value) ? Number(value) : undefined))),
+    routes: v.optional(list(route(iKnow), 'routes')),
+    presets: v.optional(
+      list(
+        read(`one of ${presetNames.join(', ')}`, (value) => presetNames.find((preset) => preset === value)),
+        'presets',
+      ),
+    ),
+    allow: v.optional(rules('allow', iKnow)),
+    deny: v.optional(rules('deny', iKnow)),
   });
 }
-export type EgressFields = z.output<ReturnType<typeof egressFields>>;
+export type EgressFields = v.InferOutput<ReturnType<typeof egressFields>>;

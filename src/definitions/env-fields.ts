@@ -1,3 +1,4 @@
+import * as v from 'valibot';
 import type { EnvValue, GitUser } from './definition.ts';
 import { isLine, mapping, read, record } from './fields.ts';
 
@@ -35,9 +36,10 @@ const part = read('a text of one line without < and >', (value) =>
 );
 
 /** `git-gate.user`. */
-export const gitUserFields = mapping({ name: part.optional(), email: part.optional() }).transform(
-  ({ name, email }): GitUser => ({
+export const gitUserFields = v.pipe(
+  mapping({ name: v.optional(part), email: v.optional(part) }),
+  v.transform(({ name, email }): GitUser => ({
     ...(name === undefined || name === '' ? {} : { name }),
     ...(email === undefined || email === '' ? {} : { email }),
-  }),
+  })),
 );

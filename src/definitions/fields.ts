@@ -1,4 +1,5 @@
-import { z } from 'zod';
+import * as v from 'valibot';
+import { held, type Misfit, noSuchKey } from '../schema.ts';
 import type { Problem } from './errors.ts';
 import type { FrontMatter, Written } from './front-matter.ts';
 import { nearest, showKey } from './spelling.ts';
@@ -10,12 +11,16 @@ export const definitionName = /^[a-z][a-z0-9-]{0,62}$/;
 
 /** A text that means something: read by `parse`, which answers `undefined` when it is none. */
 export function read<T>(expected: string, parse: (text: string) => T | undefined) {
-  return z.unknown().transform((value, context): T => {
-    const found = typeof value === 'string' ? parse(value) : undefined;
-    if (found !== undefined) return found;
-    context.addIssue({ code: 'custom', message: `expected ${expected}` });
-    return z.NEVER;
-  });
+  const message = `expected ${expected}`;
+  return v.pipe(
+    v.string(message),
+    v.rawTransform(({ dataset, addIssue, NEVER }): T => {
+      const found = parse(dataset.value);
+      if (found !== undefined) return found;
+      addIssue({ message });
+      return NEVER;
+    }),
+  );
 }
 
 /** A text of one line, not empty. */
@@ -37,115 +42,130 @@ export const name = text(
   definitionName,
 );
 
-export function list<S extends z.ZodType>(item: S, of: string) {
-  return z.array(item, { error: `expected a list of ${of}` });
+export function list<S extends v.GenericSchema>(item: S, of: string) {
+  return v.array(item, `expected a list of ${of}`);
 }
 
 /** One or several. */
 export const names = byKind(
-  { text: name.transform((one) => [one]), list: z.array(name) },
+  {
+    text: v.pipe(
+      name,
+      v.transform((one) => [one]),
+    ),
+    list: v.array(name),
+  },
   'a name or a list of names',
 );
 
 /** Anything; for what is only passed over. */
-export const anything = z.unknown();
+export const anything = v.unknown();
 
 /** A mapping of these keys; all others are refused, with those that there are. */
-export function mapping<Shape extends z.ZodRawShape>(shape: Shape) {
+export function mapping<const Shape extends v.ObjectEntries>(shape: Shape) {
   const known = Object.keys(shape);
-  return z.strictObject(shape, {
-    error: (issue) =>
-      issue.code === 'unrecognized_keys'
-        ? known.join(' ')
-        : `expected a mapping with the keys ${known.join(', ')}`,
-  });
+  return v.pipe(
+    v.custom<object>(isMapping, `expected a mapping with the keys ${known.join(', ')}`),
+    v.rawTransform(({ dataset, addIssue }): v.InferOutput<v.ObjectSchema<Shape, undefined>> => {
+      const written = new Map<string, unknown>(Object.entries(dataset.value));
+      const fields: [string, unknown][] = [];
+      for (const [key, schema] of Object.entries(shape)) {
+        const result = held(schema, written.get(key));
+        if ('misfits' in result) passOn(addIssue, result.misfits, key);
+        else if (result.data !== undefined) fields.push([key, result.data]);
+      }
+      for (const key of written.keys()) {
+        if (known.includes(key)) continue;
+        addIssue({ expected: noSuchKey, message: known.join(' '), path: [placeOf(key)] });
+      }
+      return Object.fromEntries(fields) as v.InferOutput<v.ObjectSchema<Shape, undefined>>;
+    }),
+  );
 }
 
 /** A mapping whose keys are free. */
 export function record<T>(
   key: { readonly pattern: RegExp; readonly expected: string },
-  value: z.ZodType<T>,
+  value: v.GenericSchema<unknown, T>,
   expected: string,
 ) {
-  return z.unknown().transform((written, context): Readonly<Record<string, T>> => {
-    if (typeof written !== 'object' || written === null || Array.isArray(written)) {
-      context.addIssue({ code: 'custom', message: `expected ${expected}` });
-      return z.NEVER;
-    }
-    const entries = Object.entries(written).flatMap(([name, inner]: [string, unknown]): [string, T][] => {
-      if (!key.pattern.test(name)) {
-        context.addIssue({
-          code: 'custom',
-          path: [name],
-          message: `a key is expected to be ${key.expected}`,
-        });
+  return v.pipe(
+    v.custom<object>(isMapping, `expected ${expected}`),
+    v.rawTransform(({ dataset, addIssue }): Readonly<Record<string, T>> => {
+      const fields: [string, T][] = [];
+      for (const [name, inner] of Object.entries(dataset.value) as [string, unknown][]) {
+        if (!key.pattern.test(name)) {
+          addIssue({ message: `a key is expected to be ${key.expected}`, path: [placeOf(name)] });
+        }
+        const result = held(value, inner);
+        if ('misfits' in result) passOn(addIssue, result.misfits, name);
+        else fields.push([name, result.data]);
       }
-      const result = value.safeParse(inner);
-      if (result.success) return [[name, result.data]];
-      passOn(context, result.error, [name]);
-      return [];
-    });
-    return Object.fromEntries(entries);
-  });
+      return Object.fromEntries(fields);
+    }),
+  );
 }
 
-interface Kinds<T, M, L> {
-  readonly text?: z.ZodType<T>;
-  readonly mapping?: z.ZodType<M>;
-  readonly list?: z.ZodType<L>;
+function isMapping(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+interface Kinds<Text, Mapping, List> {
+  readonly text?: Text;
+  readonly mapping?: Mapping;
+  readonly list?: List;
 }
 
 /** What is read differently when it is a text, a mapping or a list: the problems are then those of that kind only. */
-export function byKind<T = never, M = never, L = never>(kinds: Kinds<T, M, L>, expected: string) {
-  return z.unknown().transform((value, context): T | M | L => {
-    const schema: z.ZodType<T | M | L> | undefined =
-      typeof value === 'string'
-        ? kinds.text
-        : Array.isArray(value)
-          ? kinds.list
-          : typeof value === 'object' && value !== null
-            ? kinds.mapping
-            : undefined;
-    if (schema === undefined) {
-      context.addIssue({ code: 'custom', message: `expected ${expected}` });
-      return z.NEVER;
-    }
-    const result = schema.safeParse(value);
-    if (result.success) return result.data;
-    passOn(context, result.error, []);
-    return z.NEVER;
+export function byKind<
+  Text extends v.GenericSchema = never,
+  Mapping extends v.GenericSchema = never,
+  List extends v.GenericSchema = never,
+>(kinds: Kinds<Text, Mapping, List>, expected: string) {
+  const none = v.never(`expected ${expected}`);
+  return v.lazy((value) => {
+    if (typeof value === 'string') return kinds.text ?? none;
+    if (Array.isArray(value)) return kinds.list ?? none;
+    return (isMapping(value) ? kinds.mapping : undefined) ?? none;
   });
 }
 
-function passOn(context: z.RefinementCtx, error: z.ZodError, below: readonly PropertyKey[]): void {
-  for (const issue of error.issues) {
-    const path = [...below, ...issue.path];
-    if (issue.code === 'unrecognized_keys') {
-      context.addIssue({ code: 'unrecognized_keys', keys: issue.keys, path, message: issue.message });
-    } else context.addIssue({ code: 'custom', path, message: issue.message });
+interface Complaint {
+  readonly message: string;
+  readonly expected?: string;
+  readonly path: [v.UnknownPathItem, ...v.UnknownPathItem[]];
+}
+
+/** What is wrong with the value of `key`. */
+function passOn(addIssue: (complaint: Complaint) => void, misfits: readonly Misfit[], key: string): void {
+  for (const { path, message, isUnknownKey } of misfits) {
+    const kind = isUnknownKey ? { expected: noSuchKey } : {};
+    addIssue({ message, path: [placeOf(key), ...path.map(placeOf)], ...kind });
   }
+}
+
+/** A step of a path, without what stands there. */
+function placeOf(key: string | number): v.UnknownPathItem {
+  return { type: 'unknown', origin: 'value', input: undefined, key, value: undefined };
 }
 
 /** Reads a definition's fields. The problems are sorted by line. */
 export function readFields<T>(
   source: FrontMatter,
   fields: Readonly<Record<string, Written>>,
-  schema: z.ZodType<T>,
+  schema: v.GenericSchema<unknown, T>,
   /** What is to be said of a key that is unknown at the top. */
   elsewhere: (key: string) => string | undefined,
 ): { readonly data: T } | { readonly problems: readonly Problem[] } {
-  const result = schema.safeParse(fields);
-  if (result.success) return { data: result.data };
-  const problems = result.error.issues.flatMap((issue): Problem[] => {
-    const path = issue.path.map((part) => (typeof part === 'number' ? part : String(part)));
-    if (issue.code !== 'unrecognized_keys') {
-      return [{ line: source.lineOf(path), problem: `${showPath(path)}${issue.message}` }];
-    }
-    return issue.keys.map((key) => ({
-      line: source.lineOf([...path, key]),
-      problem:
-        (path.length === 0 ? elsewhere(key) : undefined) ?? unknownKey(key, path, issue.message.split(' ')),
-    }));
+  const result = held(schema, fields);
+  if ('data' in result) return result;
+  const problems = result.misfits.map(({ path, message, isUnknownKey }): Problem => {
+    const line = source.lineOf(path);
+    if (!isUnknownKey) return { line, problem: `${showPath(path)}${message}` };
+    const [key, above] = [String(path.at(-1)), path.slice(0, -1)];
+    const problem =
+      (above.length === 0 ? elsewhere(key) : undefined) ?? unknownKey(key, above, message.split(' '));
+    return { line, problem };
   });
   return { problems: problems.sort((a, b) => a.line - b.line) };
 }

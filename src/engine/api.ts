@@ -1,7 +1,8 @@
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
-import { z } from 'zod';
+import * as v from 'valibot';
+import { fit } from '../schema.ts';
 
 // An `import` of it reads every export, and the one called WebSocket loads an HTTP client: 45 ms of every command.
 const { request } = process.getBuiltinModule('node:http');
@@ -123,12 +124,12 @@ export async function apiJson(socketPath: string, path: string, options: ApiOpti
   return JSON.parse(body);
 }
 
-const ApiError = z.object({ message: z.string() });
+const ApiError = v.object({ message: v.string() });
 
 /** What an engine's error body says: `{"message": "..."}` (moby, api/types/error_response.go). */
 export function messageOf(body: string): string {
   try {
-    return ApiError.parse(JSON.parse(body)).message;
+    return fit(ApiError, JSON.parse(body)).message;
   } catch {
     return body.trim();
   }

@@ -2,9 +2,10 @@ import type { Socket } from 'node:net';
 import { PassThrough, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { z } from 'zod';
+import * as v from 'valibot';
 import { type RunResult, Tail } from '../process/run.ts';
 import { stopper, tied, type TiedOptions, tiedGraceMs as graceMs } from '../process/tied.ts';
+import { fit, ifFits, number } from '../schema.ts';
 import { apiHijack, bodyOf, messageOf } from './api.ts';
 import { callForJson, callMs, unanswered } from './call.ts';
 import { isGone } from './container.ts';
@@ -47,8 +48,8 @@ async function judge(engine: Engine, name: string, result: RunResult): Promise<R
   throw engine.failure('exec', result, name);
 }
 
-const Created = z.object({ Id: z.string() });
-const State = z.object({ Running: z.boolean(), ExitCode: z.number().nullish() });
+const Created = v.object({ Id: v.string() });
+const State = v.object({ Running: v.boolean(), ExitCode: v.nullish(number) });
 
 class SocketProgram implements Program {
   readonly stdout = new PassThrough({ highWaterMark: 256 * 1024 });
@@ -112,7 +113,7 @@ class SocketProgram implements Program {
       path: `/containers/${this.#name}/exec`,
       json: { AttachStdin: true, AttachStdout: true, AttachStderr: true, Cmd: argv },
     });
-    return Created.parse(json).Id;
+    return fit(Created, json).Id;
   }
 
   async #carry(id: string, input: string, stderr: Tail): Promise<void> {
@@ -165,7 +166,7 @@ class SocketProgram implements Program {
         timeoutMs: callMs,
       });
       if (json === undefined) return 137;
-      const state = State.safeParse(json).data;
+      const state = ifFits(State, json);
       if (state !== undefined && !state.Running && typeof state.ExitCode === 'number') return state.ExitCode;
       if (Date.now() > until) break;
       await sleep(10);

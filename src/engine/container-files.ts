@@ -1,6 +1,7 @@
 import { posix } from 'node:path';
 import type { Readable } from 'node:stream';
-import { z } from 'zod';
+import * as v from 'valibot';
+import { fit, number } from '../schema.ts';
 import { call, callForStatus, callMs } from './call.ts';
 import { isGone } from './container.ts';
 import { containerMissing } from './container-state.ts';
@@ -20,7 +21,7 @@ interface PathStat {
 }
 
 // `X-Docker-Container-Path-Stat`, base64 of JSON; the mode is Go's (moby, api/types/container/container.go, fs.FileMode).
-const Stat = z.object({ mode: z.number(), linkTarget: z.string().default('') });
+const Stat = v.object({ mode: number, linkTarget: v.optional(v.string(), '') });
 const goDirectory = 2 ** 31;
 
 /**
@@ -121,7 +122,7 @@ async function statPath(
   response.resume();
   const header = response.headers['x-docker-container-path-stat'];
   if (response.statusCode !== 200 || typeof header !== 'string') return undefined;
-  const stat = Stat.parse(JSON.parse(Buffer.from(header, 'base64').toString('utf8')));
+  const stat = fit(Stat, JSON.parse(Buffer.from(header, 'base64').toString('utf8')));
   return {
     isDirectory: stat.mode >= goDirectory,
     ...(stat.linkTarget === '' ? {} : { target: stat.linkTarget }),

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { z } from 'zod';
+import * as v from 'valibot';
+import { DoesNotFit, fit, held, number, options, recordOf } from '../schema.ts';
 import { callForJson, callForStatus, callMs } from './call.ts';
 import { isGone, removeContainer } from './container.ts';
 import { type Engine, signalOf } from './engine.ts';
@@ -10,23 +11,23 @@ export interface CallOptions {
 }
 
 /** `docker inspect` and podman's, as far as it is used. */
-const Inspected = z.object({
-  Id: z.string(),
-  State: z.object({
-    Status: z.string(),
-    Running: z.boolean(),
-    ExitCode: z.number(),
-    OOMKilled: z.boolean(),
-    StartedAt: z.string(),
+const Inspected = v.object({
+  Id: v.string(),
+  State: v.object({
+    Status: v.string(),
+    Running: v.boolean(),
+    ExitCode: number,
+    OOMKilled: v.boolean(),
+    StartedAt: v.string(),
   }),
-  Config: z.object({
-    Labels: z.record(z.string(), z.string()).nullish(),
-    Tty: z.boolean().default(false),
-    Image: z.string().default(''),
+  Config: options({
+    Labels: v.nullish(recordOf(v.string())),
+    Tty: v.optional(v.boolean(), false),
+    Image: v.optional(v.string(), ''),
   }),
-  SizeRw: z.number().nullish(),
+  SizeRw: v.nullish(number),
 });
-export type InspectedContainer = z.infer<typeof Inspected>;
+export type InspectedContainer = v.InferOutput<typeof Inspected>;
 
 /** Starts a container that was created. One that runs already is no error. */
 export async function startContainer(
@@ -61,12 +62,12 @@ export async function inspectContainer(
   const json = await inspectJson(engine, name, options);
   if (json === undefined) return undefined;
   // Podman prints a list of one, whatever the format says.
-  const parsed = Inspected.safeParse(Array.isArray(json) ? json[0] : json);
-  if (parsed.success) return parsed.data;
+  const result = held(Inspected, Array.isArray(json) ? json[0] : json);
+  if ('data' in result) return result.data;
   throw new EngineAnswerUnknown({
     command: engine.command,
     request: 'container inspect',
-    reason: parsed.error.message,
+    reason: new DoesNotFit(result.misfits).message,
   });
 }
 
@@ -179,7 +180,7 @@ export async function labelsOfContainers(
       path: `/containers/json?all=1&filters=${filters}`,
       ...signalOf(signal),
     });
-    return Listed.parse(json).map(({ Labels }) => Labels ?? {});
+    return fit(Listed, json).map(({ Labels }) => Labels ?? {});
   }
   const list = ['ps', '--all', '--quiet', '--no-trunc', '--filter', `label=${label}`];
   const { stdout } = await engine.succeed('ps', list, { deadlineMs: callMs, ...signalOf(signal) });
@@ -188,4 +189,4 @@ export async function labelsOfContainers(
   return found.flatMap((container) => (container === undefined ? [] : [container.Config.Labels ?? {}]));
 }
 
-const Listed = z.array(z.object({ Labels: z.record(z.string(), z.string()).nullish() }));
+const Listed = v.array(options({ Labels: v.nullish(recordOf(v.string())) }));

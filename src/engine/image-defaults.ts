@@ -1,4 +1,5 @@
-import { z } from 'zod';
+import * as v from 'valibot';
+import { DoesNotFit, held, options } from '../schema.ts';
 import { callForJson, callMs } from './call.ts';
 import { type Engine, signalOf } from './engine.ts';
 import { EngineAnswerUnknown } from './errors.ts';
@@ -11,11 +12,11 @@ export interface ImageDefaults {
   readonly env: readonly string[];
 }
 
-const Config = z
-  .object({ User: z.string().nullish(), Env: z.array(z.string()).nullish() })
-  .nullish()
-  .transform((config) => ({ user: config?.User ?? '', env: config?.Env ?? [] }));
-const Image = z.object({ Config });
+const Config = v.pipe(
+  v.nullish(options({ User: v.nullish(v.string()), Env: v.nullish(v.array(v.string())) }), {}),
+  v.transform((config) => ({ user: config.User ?? '', env: config.Env ?? [] })),
+);
+const Image = v.object({ Config });
 
 /** @throws ImageMissing, EngineCommandFailed, EngineUnreachable or EngineDenied. */
 export async function imageDefaults(
@@ -43,13 +44,13 @@ export async function imageDefaults(
   return parse(engine, Config, jsonOf(stdout));
 }
 
-function parse<T>(engine: Engine, schema: z.ZodType<T>, json: unknown): T {
-  const parsed = schema.safeParse(json);
-  if (parsed.success) return parsed.data;
+function parse<T>(engine: Engine, schema: v.GenericSchema<unknown, T>, json: unknown): T {
+  const result = held(schema, json);
+  if ('data' in result) return result.data;
   throw new EngineAnswerUnknown({
     command: engine.command,
     request: 'image inspect',
-    reason: parsed.error.message,
+    reason: new DoesNotFit(result.misfits).message,
   });
 }
 

@@ -1,8 +1,9 @@
-import { z } from 'zod';
+import * as v from 'valibot';
 import { type Digest, isDigest } from '../oci/digest.ts';
 import type { ImageConfig } from '../oci/image.ts';
 import { parseImageConfig } from '../oci/image-config.ts';
 import type { Scratch } from '../process/scratch.ts';
+import { fit, number, options, recordOf } from '../schema.ts';
 import { callForJson } from './call.ts';
 import { type Engine, signalOf } from './engine.ts';
 import { EngineAnswerUnknown, EngineDenied, EngineUnreachable, PushFailed } from './errors.ts';
@@ -32,16 +33,16 @@ export interface CallOptions {
 }
 
 /** `docker image inspect REF` and podman's. Only what is used. */
-const Inspected = z.object({
-  Id: z.string(),
-  Architecture: z.string(),
-  Os: z.string(),
-  Variant: z.string().nullish(),
-  Created: z.string().nullish(),
-  Size: z.number(),
-  RepoTags: z.array(z.string()).nullish(),
-  Config: z.record(z.string(), z.unknown()).nullish(),
-  RootFS: z.object({ Layers: z.array(z.string()).nullish() }).nullish(),
+const Inspected = v.object({
+  Id: v.string(),
+  Architecture: v.string(),
+  Os: v.string(),
+  Variant: v.nullish(v.string()),
+  Created: v.nullish(v.string()),
+  Size: number,
+  RepoTags: v.nullish(v.array(v.string())),
+  Config: v.nullish(recordOf(v.unknown())),
+  RootFS: v.nullish(options({ Layers: v.nullish(v.array(v.string())) })),
 });
 
 /** An image with a long history prints more than the end of a stream that is kept by default. */
@@ -227,7 +228,7 @@ async function inspectJson(engine: Engine, reference: string, { signal }: CallOp
     ...signalOf(signal),
   });
   try {
-    const [only] = z.tuple([z.unknown()]).parse(JSON.parse(stdout));
+    const [only] = fit(v.strictTuple([v.unknown()]), JSON.parse(stdout));
     return only;
   } catch (cause) {
     throw unknownAnswer(engine, cause);
@@ -239,10 +240,12 @@ function isPlain(reference: string): boolean {
   return /^[A-Za-z0-9][A-Za-z0-9._:@/-]*$/.test(reference) && !/(^|\/)\.{0,2}(\/|$)/.test(reference);
 }
 
-function parseInspected(engine: Engine, json: unknown): z.infer<typeof Inspected> {
-  const parsed = Inspected.safeParse(json);
-  if (parsed.success) return parsed.data;
-  throw unknownAnswer(engine, parsed.error);
+function parseInspected(engine: Engine, json: unknown): v.InferOutput<typeof Inspected> {
+  try {
+    return fit(Inspected, json);
+  } catch (cause) {
+    throw unknownAnswer(engine, cause);
+  }
 }
 
 function unknownAnswer(engine: Engine, cause: unknown): EngineAnswerUnknown {

@@ -1,4 +1,5 @@
-import { z } from 'zod';
+import * as v from 'valibot';
+import { ifFits, options, recordOf } from '../schema.ts';
 
 /** Where the layers are kept decides which way out of the engine is fast. */
 export type ImageStore = 'graph-driver' | 'containerd' | 'podman';
@@ -26,37 +27,39 @@ export interface EngineInfo {
 }
 
 /** `docker info --format '{{json .}}'` (moby, api/types/system/info.go). Only what is used. */
-const DockerInfo = z.object({
-  ServerVersion: z.string().default(''),
-  Driver: z.string().default(''),
-  DriverStatus: z.array(z.array(z.string())).nullish(),
-  OperatingSystem: z.string().default(''),
-  SecurityOptions: z.array(z.string()).nullish(),
-  MemoryLimit: z.boolean().nullish(),
-  CpuCfsQuota: z.boolean().nullish(),
-  PidsLimit: z.boolean().nullish(),
-  Runtimes: z.record(z.string(), z.unknown()).nullish(),
-  DefaultRuntime: z.string().nullish(),
+const DockerInfo = options({
+  ServerVersion: v.optional(v.string(), ''),
+  Driver: v.optional(v.string(), ''),
+  DriverStatus: v.nullish(v.array(v.array(v.string()))),
+  OperatingSystem: v.optional(v.string(), ''),
+  SecurityOptions: v.nullish(v.array(v.string())),
+  MemoryLimit: v.nullish(v.boolean()),
+  CpuCfsQuota: v.nullish(v.boolean()),
+  PidsLimit: v.nullish(v.boolean()),
+  Runtimes: v.nullish(recordOf(v.unknown())),
+  DefaultRuntime: v.nullish(v.string()),
   /** How CLIs before 23 report an engine that does not answer, with exit status 0. */
-  ServerErrors: z.array(z.string()).nullish(),
+  ServerErrors: v.nullish(v.array(v.string())),
 });
 
 /** `podman info --format '{{json .}}'` (podman, libpod/define/info.go). Only what is used. */
-const PodmanInfo = z.object({
-  host: z.object({
-    remoteSocket: z.object({ path: z.string().optional(), exists: z.boolean().optional() }).nullish(),
-    serviceIsRemote: z.boolean().optional(),
-    security: z.object({ rootless: z.boolean().optional() }).optional(),
-    cgroupVersion: z.string().nullish(),
-    cgroupControllers: z.array(z.string()).nullish(),
-    ociRuntime: z.object({ name: z.string().default('') }).nullish(),
-    distribution: z.object({ distribution: z.string(), version: z.string() }).partial().optional(),
+const PodmanInfo = v.object({
+  host: v.object({
+    remoteSocket: v.nullish(options({ path: v.optional(v.string()), exists: v.optional(v.boolean()) })),
+    serviceIsRemote: v.optional(v.boolean()),
+    security: v.optional(options({ rootless: v.optional(v.boolean()) })),
+    cgroupVersion: v.nullish(v.string()),
+    cgroupControllers: v.nullish(v.array(v.string())),
+    ociRuntime: v.nullish(options({ name: v.optional(v.string(), '') })),
+    distribution: v.optional(
+      options({ distribution: v.optional(v.string()), version: v.optional(v.string()) }),
+    ),
   }),
-  store: z.object({ graphDriverName: z.string() }),
-  version: z.object({ Version: z.string() }),
+  store: v.object({ graphDriverName: v.string() }),
+  version: v.object({ Version: v.string() }),
 });
 
-type PodmanHost = z.infer<typeof PodmanInfo>['host'];
+type PodmanHost = v.InferOutput<typeof PodmanInfo>['host'];
 
 export type ParsedInfo =
   | {
@@ -76,14 +79,14 @@ export function parseInfo(text: string): ParsedInfo | undefined {
 
 /** The same of an answer that is taken apart already: docker's CLI prints what its API says. */
 export function understood(json: unknown): ParsedInfo | undefined {
-  const podman = PodmanInfo.safeParse(json).data;
+  const podman = ifFits(PodmanInfo, json);
   if (podman !== undefined) return { dialect: 'podman', ...fromPodman(podman) };
-  const docker = DockerInfo.safeParse(json).data;
+  const docker = ifFits(DockerInfo, json);
   if (docker === undefined) return undefined;
   return { dialect: 'docker', info: fromDocker(docker), errors: docker.ServerErrors ?? [] };
 }
 
-function fromDocker(info: z.infer<typeof DockerInfo>): Omit<EngineInfo, 'remote'> {
+function fromDocker(info: v.InferOutput<typeof DockerInfo>): Omit<EngineInfo, 'remote'> {
   // The containerd image store calls its driver after the snapshotter and says so in the status
   // (moby v25, daemon/containerd/service.go).
   const snapshotter = (info.DriverStatus ?? []).some(
@@ -121,7 +124,10 @@ function backingOf(status: readonly (readonly string[])[]): { backingFilesystem?
   return backing === undefined ? {} : { backingFilesystem: backing };
 }
 
-function fromPodman(info: z.infer<typeof PodmanInfo>): { info: EngineInfo; socket: string | undefined } {
+function fromPodman(info: v.InferOutput<typeof PodmanInfo>): {
+  info: EngineInfo;
+  socket: string | undefined;
+} {
   const { host } = info;
   const remote = host.serviceIsRemote === true;
   const path = host.remoteSocket?.path?.replace(/^unix:\/\//, '');
@@ -144,19 +150,19 @@ function fromPodman(info: z.infer<typeof PodmanInfo>): { info: EngineInfo; socke
 }
 
 /** `GET /version` names the components behind a Docker API; podman's compatible service is one of them. */
-const Version = z.object({ Components: z.array(z.object({ Name: z.string() })).nullish() });
+const Version = options({ Components: v.nullish(v.array(v.object({ Name: v.string() }))) });
 
 /** Whether it is podman that answers on a Docker API socket. */
 export function isPodmanService(version: unknown): boolean {
-  const components = Version.safeParse(version).data?.Components ?? [];
+  const components = ifFits(Version, version)?.Components ?? [];
   return components.some(({ Name }) => Name === 'Podman Engine');
 }
 
-const Context = z.object({ Endpoints: z.object({ docker: z.object({ Host: z.string() }) }) });
+const Context = v.object({ Endpoints: v.object({ docker: v.object({ Host: v.string() }) }) });
 
 /** The endpoint in what `docker context inspect --format '{{json .}}'` printed: `unix:///var/run/docker.sock`. */
 export function parseEndpoint(text: string): string | undefined {
-  return Context.safeParse(jsonOf(text)).data?.Endpoints.docker.Host;
+  return ifFits(Context, jsonOf(text))?.Endpoints.docker.Host;
 }
 
 function jsonOf(text: string): unknown {

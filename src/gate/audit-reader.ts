@@ -2,28 +2,29 @@ import { constants } from 'node:fs';
 import { type FileHandle, open, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { z } from 'zod';
+import * as v from 'valibot';
+import { ifFits, int, number } from '../schema.ts';
 import type { AuditRecord } from './audit.ts';
 import { AuditUnreadable } from './errors.ts';
 
 /** A line of the log as it is read back. What a later version adds is ignored. */
-export const AuditLine: z.ZodType<AuditRecord> = z.object({
-  time: z.string(),
-  slug: z.string(),
-  event: z.enum(['request', 'open', 'close', 'policy', 'seal']),
-  decision: z.enum(['allow', 'deny', 'fail']),
-  host: z.string().optional(),
-  port: z.int().optional(),
-  method: z.string().optional(),
-  path: z.string().optional(),
-  rule: z.string().optional(),
-  origin: z.string().optional(),
-  reason: z.string().optional(),
-  status: z.int().optional(),
-  address: z.string().optional(),
-  in: z.int(),
-  out: z.int(),
-  ms: z.number(),
+export const AuditLine: v.GenericSchema<unknown, AuditRecord> = v.object({
+  time: v.string(),
+  slug: v.string(),
+  event: v.picklist(['request', 'open', 'close', 'policy', 'seal']),
+  decision: v.picklist(['allow', 'deny', 'fail']),
+  host: v.optional(v.string()),
+  port: v.optional(int),
+  method: v.optional(v.string()),
+  path: v.optional(v.string()),
+  rule: v.optional(v.string()),
+  origin: v.optional(v.string()),
+  reason: v.optional(v.string()),
+  status: v.optional(int),
+  address: v.optional(v.string()),
+  in: int,
+  out: int,
+  ms: number,
 });
 
 export interface ReadAuditOptions {
@@ -171,7 +172,7 @@ async function inodeOf(path: string): Promise<number | undefined> {
 
 function parse(line: string): AuditRecord | undefined {
   try {
-    return AuditLine.safeParse(JSON.parse(line)).data;
+    return ifFits(AuditLine, JSON.parse(line));
   } catch {
     return undefined;
   }

@@ -1,20 +1,21 @@
-import { z } from 'zod';
+import * as v from 'valibot';
+import { DoesNotFit, held, options } from '../schema.ts';
 import { Digest } from './digest.ts';
 import { ConfigUnreadable } from './errors.ts';
 import type { ImageConfig } from './image.ts';
 
 // Engines write null, "" or an empty collection for what is not set, each in its own way (Go's omitempty).
-const text = z.string().nullish();
-const list = z.array(z.string()).nullish();
-const names = objectOf((_value): _value is unknown => true).nullish();
+const text = v.nullish(v.string());
+const list = v.nullish(v.array(v.string()));
+const names = v.nullish(objectOf((_value): _value is unknown => true));
 
-const ConfigBlob = z.object({
-  architecture: z.string().min(1),
-  os: z.string().min(1),
+const ConfigBlob = v.object({
+  architecture: v.pipe(v.string(), v.minLength(1)),
+  os: v.pipe(v.string(), v.minLength(1)),
   variant: text,
   created: text,
-  config: z
-    .object({
+  config: v.nullish(
+    options({
       User: text,
       ExposedPorts: names,
       Env: list,
@@ -22,14 +23,14 @@ const ConfigBlob = z.object({
       Cmd: list,
       Volumes: names,
       WorkingDir: text,
-      Labels: objectOf((value) => typeof value === 'string').nullish(),
+      Labels: v.nullish(objectOf((value) => typeof value === 'string')),
       StopSignal: text,
-    })
-    .nullish(),
+    }),
+  ),
 });
 
-const RootFs = z.object({
-  rootfs: z.object({ type: z.literal('layers'), diff_ids: z.array(Digest).nullish() }),
+const RootFs = v.object({
+  rootfs: v.object({ type: v.literal('layers'), diff_ids: v.nullish(v.array(Digest)) }),
 });
 
 /**
@@ -67,22 +68,22 @@ export function parseDiffIds(source: Uint8Array | object): Digest[] {
   return parse(RootFs, source).rootfs.diff_ids ?? [];
 }
 
-/** An object as it stands. `z.record` would make a new one and lose the key `__proto__`, which a label may well have. */
+/** An object as it stands. `v.record` would make a new one and lose the key `__proto__`, which a label may well have. */
 function objectOf<Value>(holds: (value: unknown) => value is Value) {
-  return z.custom<Readonly<Record<string, Value>>>(
+  return v.custom<Readonly<Record<string, Value>>>(
     (value) =>
       typeof value === 'object' &&
       value !== null &&
       !Array.isArray(value) &&
       Object.values(value).every(holds),
-    { error: 'not an object of the values that belong here' },
+    'not an object of the values that belong here',
   );
 }
 
-function parse<T>(schema: z.ZodType<T>, source: Uint8Array | object): T {
-  const result = schema.safeParse(source instanceof Uint8Array ? parseJson(source) : source);
-  if (!result.success) throw new ConfigUnreadable({ reason: z.prettifyError(result.error) });
-  return result.data;
+function parse<T>(schema: v.GenericSchema<unknown, T>, source: Uint8Array | object): T {
+  const result = held(schema, source instanceof Uint8Array ? parseJson(source) : source);
+  if ('data' in result) return result.data;
+  throw new ConfigUnreadable({ reason: new DoesNotFit(result.misfits).message });
 }
 
 function parseJson(bytes: Uint8Array): unknown {

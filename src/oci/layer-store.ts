@@ -1,7 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as v from 'valibot';
+import { count, fit } from '../schema.ts';
 import { decompress, openCompressed } from './decompress.ts';
 import { Digest, hexOf, isDigest } from './digest.ts';
 import { DigestMismatch, LayerDamaged, LayerMissing, SizeMismatch } from './errors.ts';
@@ -41,7 +42,7 @@ export interface StoredLayer {
   readonly modified: Date;
 }
 
-const Received = z.object({ diffId: Digest, size: z.number().int().nonnegative() });
+const Received = v.object({ diffId: Digest, size: count });
 
 /**
  * The layers of all images, plain, under the digest of their content: `<hex>.tar`, beside it `<hex>.index` (what is
@@ -245,7 +246,7 @@ export class LayerStore {
     const text = await readFile(join(this.#receivedRoot, name), 'utf8').catch(undefinedIfMissing);
     if (text === undefined) return undefined;
     try {
-      return Received.parse(JSON.parse(text));
+      return fit(Received, JSON.parse(text));
     } catch {
       return undefined;
     }

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { mkdir, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as v from 'valibot';
+import { count, fit } from '../schema.ts';
 import { Digest, hexOf } from './digest.ts';
 import { LayoutDamaged } from './errors.ts';
 import type { FlatImage } from './image.ts';
@@ -12,27 +13,27 @@ import { mediaTypes } from './media-types.ts';
 const documentLimit = 4 * 1024 * 1024;
 const windowSize = 1024 * 1024;
 
-const Descriptor = z.object({
-  mediaType: z.string(),
+const Descriptor = v.object({
+  mediaType: v.string(),
   digest: Digest,
-  size: z.number().int().nonnegative(),
+  size: count,
 });
-type Descriptor = z.infer<typeof Descriptor>;
+type Descriptor = v.InferOutput<typeof Descriptor>;
 
-const LayoutMarker = z.object({ imageLayoutVersion: z.literal('1.0.0') });
-const Index = z.object({
-  schemaVersion: z.literal(2),
-  manifests: z.tuple([Descriptor.extend({ mediaType: z.literal(mediaTypes.manifest) })]),
+const LayoutMarker = v.object({ imageLayoutVersion: v.literal('1.0.0') });
+const Index = v.object({
+  schemaVersion: v.literal(2),
+  manifests: v.strictTuple([v.object({ ...Descriptor.entries, mediaType: v.literal(mediaTypes.manifest) })]),
 });
-const Manifest = z.object({
-  schemaVersion: z.literal(2),
-  config: Descriptor.extend({ mediaType: z.literal(mediaTypes.config) }),
-  layers: z.tuple([Descriptor]),
+const Manifest = v.object({
+  schemaVersion: v.literal(2),
+  config: v.object({ ...Descriptor.entries, mediaType: v.literal(mediaTypes.config) }),
+  layers: v.strictTuple([Descriptor]),
 });
-const Config = z.object({
-  architecture: z.string(),
-  os: z.string(),
-  rootfs: z.object({ diff_ids: z.tuple([Digest]) }),
+const Config = v.object({
+  architecture: v.string(),
+  os: v.string(),
+  rootfs: v.object({ diff_ids: v.strictTuple([Digest]) }),
 });
 
 export interface LayoutFacts {
@@ -150,14 +151,14 @@ async function syncDirectory(path: string): Promise<void> {
   await directory.sync();
 }
 
-async function readDocument<T>(path: string, schema: z.ZodType<T>): Promise<T> {
+async function readDocument<T>(path: string, schema: v.GenericSchema<unknown, T>): Promise<T> {
   const damaged = (reason: string, cause?: unknown) => new LayoutDamaged({ path, reason }, { cause });
   const bytes = await readFile(path).catch((error: NodeJS.ErrnoException) => {
     throw error.code === 'ENOENT' ? damaged('missing', error) : error;
   });
   if (bytes.length > documentLimit) throw damaged('too large');
   try {
-    return schema.parse(JSON.parse(bytes.toString('utf8')));
+    return fit(schema, JSON.parse(bytes.toString('utf8')));
   } catch (error) {
     throw damaged('not what was written', error);
   }

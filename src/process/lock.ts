@@ -2,12 +2,13 @@ import { randomBytes } from 'node:crypto';
 import { readdir, readlink, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { z } from 'zod';
+import * as v from 'valibot';
+import { fit } from '../schema.ts';
 import { LockBusy, NotALock } from './errors.ts';
 import { currentOwner, isProvablyDead, Owner } from './owner.ts';
 
-const LockFile = z.object({ id: z.string(), owner: Owner });
-type LockFile = z.infer<typeof LockFile>;
+const LockFile = v.object({ id: v.string(), owner: Owner });
+type LockFile = v.InferOutput<typeof LockFile>;
 
 export interface LockOptions {
   readonly signal?: AbortSignal;
@@ -98,7 +99,7 @@ async function read(path: string): Promise<LockFile | undefined> {
   });
   if (text === undefined) return undefined;
   try {
-    return LockFile.parse(JSON.parse(text));
+    return fit(LockFile, JSON.parse(text));
   } catch {
     throw new NotALock({ path });
   }

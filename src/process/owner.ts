@@ -1,6 +1,7 @@
 import { readFile, readlink } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { z } from 'zod';
+import * as v from 'valibot';
+import { int } from '../schema.ts';
 import { run } from './run.ts';
 
 /**
@@ -8,14 +9,14 @@ import { run } from './run.ts';
  * with the boot id not even then. The machine and the pid namespace tell when a pid cannot be looked up from here at all:
  * a cache may be shared over a network, or with a container.
  */
-export const Owner = z.object({
-  pid: z.number().int().positive(),
-  startTime: z.string(),
-  machine: z.string(),
-  bootId: z.string(),
-  pidNamespace: z.string(),
+export const Owner = v.object({
+  pid: v.pipe(int, v.minValue(1)),
+  startTime: v.string(),
+  machine: v.string(),
+  bootId: v.string(),
+  pidNamespace: v.string(),
 });
-export type Owner = Readonly<z.infer<typeof Owner>>;
+export type Owner = Readonly<v.InferOutput<typeof Owner>>;
 
 let own: Promise<Owner> | undefined;
 

@@ -1,21 +1,22 @@
 import { randomBytes } from 'node:crypto';
 import { lstat, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { z } from 'zod';
+import * as v from 'valibot';
+import { ifFits, recordOf } from '../schema.ts';
 import { currentOwner, isProvablyDead, isThere, Owner } from './owner.ts';
 
 /** Which engine a leftover lives in: the command, and what of the environment chose its endpoint. */
-export const EngineAddress = z.object({ command: z.string(), env: z.record(z.string(), z.string()) });
-export type EngineAddress = Readonly<z.infer<typeof EngineAddress>>;
+export const EngineAddress = v.object({ command: v.string(), env: recordOf(v.string()) });
+export type EngineAddress = Readonly<v.InferOutput<typeof EngineAddress>>;
 
 /** Something outside the scratch directory that must be undone if its owner dies before doing so itself. */
-export const Leftover = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('container'), engine: EngineAddress, name: z.string() }),
-  z.object({ kind: z.literal('tag'), engine: EngineAddress, reference: z.string() }),
-  z.object({ kind: z.literal('process-group'), owner: Owner }),
-  z.object({ kind: z.literal('directory'), path: z.string() }),
+export const Leftover = v.variant('kind', [
+  v.object({ kind: v.literal('container'), engine: EngineAddress, name: v.string() }),
+  v.object({ kind: v.literal('tag'), engine: EngineAddress, reference: v.string() }),
+  v.object({ kind: v.literal('process-group'), owner: Owner }),
+  v.object({ kind: v.literal('directory'), path: v.string() }),
 ]);
-export type Leftover = Readonly<z.infer<typeof Leftover>>;
+export type Leftover = Readonly<v.InferOutput<typeof Leftover>>;
 
 const ownerFile = 'owner.json';
 /** `<pid>-<8 hex>`. Anything of another name below a root is not ours: neither reaped nor counted. */
@@ -184,7 +185,7 @@ async function isAbandoned(path: string): Promise<boolean> {
   // What another user wrote names programs that this one would run: root must not follow it.
   if (stats === undefined || !isOurs(stats)) return false;
   const text = await readFile(join(path, ownerFile), 'utf8').catch(() => undefined);
-  const owner = text === undefined ? undefined : Owner.safeParse(parseJson(text)).data;
+  const owner = text === undefined ? undefined : ifFits(Owner, parseJson(text));
   return owner !== undefined && isProvablyDead(owner);
 }
 
@@ -195,7 +196,7 @@ function isOurs(stats: { isDirectory(): boolean; readonly uid: number }): boolea
 async function readJournal(path: string): Promise<Leftover[]> {
   // A journal that is there but cannot be read must not pass for an empty one, or what it names would be forgotten.
   const text = await readFile(join(path, journalFile), 'utf8').catch(emptyIfAbsent(''));
-  return text.split('\n').flatMap((line) => Leftover.safeParse(parseJson(line)).data ?? []);
+  return text.split('\n').flatMap((line) => ifFits(Leftover, parseJson(line)) ?? []);
 }
 
 function parseJson(text: string): unknown {

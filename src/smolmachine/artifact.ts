@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { z } from 'zod';
+import * as v from 'valibot';
+import { count, held, number, options } from '../schema.ts';
 import { type ArtifactDamage, ArtifactDamaged, ArtifactMismatch } from './errors.ts';
 
 /** Bytes of the footer, which ends the file (smolvm v1.9.3, crates/smolvm-pack/src/format.rs FOOTER_SIZE). */
@@ -10,28 +11,28 @@ const magic = Buffer.from('SMOLPACK', 'latin1');
 const versions: ReadonlySet<number> = new Set([1, 2, 3]);
 const maxManifestBytes = 16 * 1024 * 1024;
 
-const Asset = z.object({ path: z.string(), size: z.number().int().nonnegative() });
+const Asset = v.object({ path: v.string(), size: count });
 
 /** What we rely on of smolvm's manifest (format.rs PackManifest); keys of later versions are let through. */
-const ArtifactManifest = z.object({
-  mode: z.enum(['container', 'vm']).default('container'),
+const ArtifactManifest = v.object({
+  mode: v.optional(v.picklist(['container', 'vm']), 'container'),
   /** The reference that smolvm was told to pull. */
-  image: z.string(),
+  image: v.string(),
   /** Digest of the image's config. */
-  digest: z.string(),
+  digest: v.string(),
   /** `os/architecture` of the guest. */
-  platform: z.string(),
-  host_platform: z.string().default(''),
-  smolvm_version: z.string().default(''),
-  image_size: z.number().nonnegative().default(0),
+  platform: v.string(),
+  host_platform: v.optional(v.string(), ''),
+  smolvm_version: v.optional(v.string(), ''),
+  image_size: v.optional(v.pipe(number, v.minValue(0)), 0),
   /** `NAME=VALUE`, the image's; left out when there is none. */
-  env: z.array(z.string()).default([]),
-  assets: z.object({
-    agent_rootfs: Asset.optional(),
-    layers: z.array(Asset.extend({ digest: z.string() })).default([]),
+  env: v.optional(v.array(v.string()), []),
+  assets: options({
+    agent_rootfs: v.optional(Asset),
+    layers: v.optional(v.array(v.object({ ...Asset.entries, digest: v.string() })), []),
   }),
 });
-export type ArtifactManifest = Readonly<z.infer<typeof ArtifactManifest>>;
+export type ArtifactManifest = Readonly<v.InferOutput<typeof ArtifactManifest>>;
 
 /** A `.smolmachine` whose footer and manifest are sound. Its assets have not been looked at. */
 export interface Artifact {
@@ -133,10 +134,10 @@ function parseManifest(path: string, text: Buffer): ArtifactManifest {
   } catch (error) {
     throw damaged(path, 'manifest', 'it is no JSON', error);
   }
-  const parsed = ArtifactManifest.safeParse(json);
-  if (parsed.success) return parsed.data;
-  const fields = parsed.error.issues.map((issue) => issue.path.join('.') || 'the whole').join(', ');
-  throw damaged(path, 'manifest', `missing or wrong: ${fields}`, parsed.error);
+  const result = held(ArtifactManifest, json);
+  if ('data' in result) return result.data;
+  const fields = result.misfits.map((misfit) => misfit.path.join('.') || 'the whole').join(', ');
+  throw damaged(path, 'manifest', `missing or wrong: ${fields}`);
 }
 
 function expect(path: string, manifest: ArtifactManifest, expected: ArtifactExpectation): void {

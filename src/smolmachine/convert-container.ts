@@ -1,5 +1,6 @@
 import { ContainerRegistry } from '../engine/container-registry.ts';
 import { Digest } from '../oci/digest.ts';
+import { fit } from '../schema.ts';
 import type { Conversion, Converted } from './conversion.ts';
 import { packVerified } from './pack-artifact.ts';
 
@@ -18,7 +19,7 @@ export async function convertThroughContainer(conversion: Conversion): Promise<C
   return {
     path,
     record: {
-      configDigest: Digest.parse(artifact.manifest.digest),
+      configDigest: fit(Digest, artifact.manifest.digest),
       layers: [],
       smolvmVersion,
       sha256: artifact.sha256,

@@ -2,14 +2,15 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as v from 'valibot';
 import { Digest, hexOf } from '../oci/digest.ts';
+import { count, ifFits } from '../schema.ts';
 
 /** What we read of the layout's JSON (image-spec v1.1, image-layout.md, descriptor.md, manifest.md). */
-const Descriptor = z.object({ digest: Digest, size: z.number().int().nonnegative() });
-const Index = z.object({ manifests: z.array(Descriptor) });
-const Manifest = z.object({ config: Descriptor, layers: z.array(Descriptor) });
-const Marker = z.object({ imageLayoutVersion: z.literal('1.0.0') });
+const Descriptor = v.object({ digest: Digest, size: count });
+const Index = v.object({ manifests: v.array(Descriptor) });
+const Manifest = v.object({ config: Descriptor, layers: v.array(Descriptor) });
+const Marker = v.object({ imageLayoutVersion: v.literal('1.0.0') });
 
 export interface LayoutExpectation {
   readonly manifestDigest: Digest;
@@ -63,14 +64,14 @@ export async function layoutBytes(directory: string): Promise<number> {
   return total;
 }
 
-type Blobs = z.infer<typeof Descriptor>[];
+type Blobs = v.InferOutput<typeof Descriptor>[];
 
 async function blobsOf(directory: string, expected: LayoutExpectation): Promise<Blobs | string> {
-  const marker = Marker.safeParse(await readJson(join(directory, 'oci-layout')));
-  if (!marker.success) return 'oci-layout is missing or wrong';
-  const index = Index.safeParse(await readJson(join(directory, 'index.json')));
-  if (!index.success) return 'index.json is missing or wrong';
-  const [descriptor, ...others] = index.data.manifests;
+  const marker = ifFits(Marker, await readJson(join(directory, 'oci-layout')));
+  if (marker === undefined) return 'oci-layout is missing or wrong';
+  const index = ifFits(Index, await readJson(join(directory, 'index.json')));
+  if (index === undefined) return 'index.json is missing or wrong';
+  const [descriptor, ...others] = index.manifests;
   if (others.length > 0 || descriptor?.digest !== expected.manifestDigest) {
     return 'index.json names another manifest';
   }
@@ -79,10 +80,10 @@ async function blobsOf(directory: string, expected: LayoutExpectation): Promise<
   if (createHash('sha256').update(text).digest('hex') !== hexOf(descriptor.digest)) {
     return `blob ${descriptor.digest} has other content`;
   }
-  const manifest = Manifest.safeParse(parseJson(text.toString('utf8')));
-  if (!manifest.success) return 'the manifest is wrong';
-  if (manifest.data.config.digest !== expected.configDigest) return 'the manifest names another config';
-  const blobs = [descriptor, manifest.data.config, ...manifest.data.layers];
+  const manifest = ifFits(Manifest, parseJson(text.toString('utf8')));
+  if (manifest === undefined) return 'the manifest is wrong';
+  if (manifest.config.digest !== expected.configDigest) return 'the manifest names another config';
+  const blobs = [descriptor, manifest.config, ...manifest.layers];
   for (const { digest, size } of blobs) {
     const stats = await stat(blobPath(directory, digest)).catch(absent);
     if (stats === undefined) return `blob ${digest} is missing`;

@@ -1,9 +1,10 @@
-import { z } from 'zod';
+import * as v from 'valibot';
 import { Digest, hexOf } from '../oci/digest.ts';
+import { count, ifFits, int } from '../schema.ts';
 
 /** What an entry of the cache is: an artifact for smolvm, or a flattened OCI image layout directory. */
-export const EntryForm = z.enum(['smolmachine', 'oci']);
-export type EntryForm = z.infer<typeof EntryForm>;
+export const EntryForm = v.picklist(['smolmachine', 'oci']);
+export type EntryForm = v.InferOutput<typeof EntryForm>;
 
 /** The first 16 hex characters of an image id. */
 export type CacheKey = string;
@@ -20,34 +21,37 @@ export function isCacheKey(text: string): boolean {
   return keyPattern.test(text);
 }
 
+/** A time in ISO 8601, in UTC. */
+const instant = v.pipe(v.string(), v.isoTimestamp(), v.endsWith('Z'));
+
 /** What the cache knows of one entry: the content of `<key>.json`. Times are ISO 8601, sizes bytes. */
-export const EntryRecord = z.object({
-  version: z.literal(recordVersion),
+export const EntryRecord = v.object({
+  version: v.literal(recordVersion),
   form: EntryForm,
-  key: z.string().regex(keyPattern),
-  image: z.object({ id: Digest, reference: z.string() }),
+  key: v.pipe(v.string(), v.regex(keyPattern)),
+  image: v.object({ id: Digest, reference: v.string() }),
   configDigest: Digest,
-  manifestDigest: Digest.exactOptional(),
+  manifestDigest: v.exactOptional(Digest),
   /** Of the one flattened layer; absent when smolvm merged the image's own layers. */
-  layerDigest: Digest.exactOptional(),
+  layerDigest: v.exactOptional(Digest),
   /** The layers in the store that the entry was made of, bottom first. */
-  layers: z.array(Digest),
-  platform: z.string(),
-  smolvmVersion: z.string().exactOptional(),
-  feeder: z.enum(['known', 'push', 'save', 'export']).exactOptional(),
-  sizes: z.object({
+  layers: v.array(Digest),
+  platform: v.string(),
+  smolvmVersion: v.exactOptional(v.string()),
+  feeder: v.exactOptional(v.picklist(['known', 'push', 'save', 'export'])),
+  sizes: v.object({
     /** The `.smolmachine` file, or all files of the layout. */
-    artifact: z.number().int().nonnegative(),
+    artifact: count,
     /** The flattened, plain tar of the image. */
-    image: z.number().int().nonnegative().exactOptional(),
+    image: v.exactOptional(count),
   }),
   /** Of the whole `.smolmachine` file. */
-  sha256: Digest.exactOptional(),
-  created: z.iso.datetime(),
+  sha256: v.exactOptional(Digest),
+  created: instant,
   /** At the time of writing; the record's own mtime is moved at every hit and counts when it is later. */
-  lastUsed: z.iso.datetime(),
+  lastUsed: instant,
 });
-export type EntryRecord = Readonly<z.infer<typeof EntryRecord>>;
+export type EntryRecord = Readonly<v.InferOutput<typeof EntryRecord>>;
 
 /** A record as the maker of an entry knows it; the cache adds the rest. */
 export type NewEntry = Omit<EntryRecord, 'version' | 'form' | 'key' | 'created' | 'lastUsed' | 'sizes'> & {
@@ -61,13 +65,13 @@ export interface CacheEntry {
   readonly record: EntryRecord;
 }
 
-const NewerRecord = z.object({ version: z.number().int().gt(recordVersion) });
+const NewerRecord = v.object({ version: v.pipe(int, v.gtValue(recordVersion)) });
 
 /** Parses a record's text: `newer` when a later release wrote it, whose entry is not ours to judge; `undefined` when it is none. */
 export function parseRecord(text: string): EntryRecord | 'newer' | undefined {
   try {
     const json: unknown = JSON.parse(text);
-    return NewerRecord.safeParse(json).success ? 'newer' : EntryRecord.safeParse(json).data;
+    return ifFits(NewerRecord, json) !== undefined ? 'newer' : ifFits(EntryRecord, json);
   } catch {
     return undefined;
   }

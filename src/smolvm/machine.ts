@@ -1,4 +1,5 @@
-import { z } from 'zod';
+import * as v from 'valibot';
+import { ifFits, int, recordOf } from '../schema.ts';
 
 /** What a machine is made from. It never has a network card. */
 export interface MachineSpec {
@@ -32,20 +33,21 @@ export interface MachineSpec {
  * every release (v0.8.0 to v1.9.3, src/cli/vm_common.rs `machine_status_json`). `labels` came with v1.8.0. Of a machine
  * that does not tell whether it has a network nothing can be believed, so that key has no default.
  */
-const MachineInfo = z
-  .object({
-    name: z.string().min(1),
+const MachineInfo = v.pipe(
+  v.object({
+    name: v.pipe(v.string(), v.minLength(1)),
     /** One of those named, or a later release's. `unreachable`: its process runs, but nothing answers in it. */
-    state: z.custom<MachineState>((value) => typeof value === 'string'),
-    pid: z.number().int().positive().nullish(),
-    network: z.boolean(),
-    labels: z.record(z.string(), z.string()).nullish(),
-  })
-  .transform(({ pid, labels, ...rest }) => ({
+    state: v.custom<MachineState>((value) => typeof value === 'string'),
+    pid: v.nullish(v.pipe(int, v.minValue(1))),
+    network: v.boolean(),
+    labels: v.nullish(recordOf(v.string())),
+  }),
+  v.transform(({ pid, labels, ...rest }) => ({
     ...rest,
     ...(pid === null || pid === undefined ? {} : { pid }),
     labels: labels ?? {},
-  }));
+  })),
+);
 export interface MachineInfo {
   readonly name: string;
   readonly state: MachineState;
@@ -58,7 +60,7 @@ export interface MachineInfo {
 export type MachineState =
   'created' | 'running' | 'stopped' | 'failed' | 'unreachable' | 'frozen' | (string & {});
 
-const MachineList = z.array(MachineInfo);
+const MachineList = v.array(MachineInfo);
 
 /** Reads what `machine status --json` printed; `undefined` when it is not that. */
 export function readMachine(json: string): MachineInfo | undefined {
@@ -70,12 +72,12 @@ export function readMachines(json: string): readonly MachineInfo[] | undefined {
   return read(MachineList, json);
 }
 
-function read<T>(schema: z.ZodType<T>, json: string): T | undefined {
+function read<T>(schema: v.GenericSchema<unknown, T>, json: string): T | undefined {
   let value: unknown;
   try {
     value = JSON.parse(json);
   } catch {
     return undefined;
   }
-  return schema.safeParse(value).data;
+  return ifFits(schema, value);
 }

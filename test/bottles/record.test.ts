@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import * as v from 'valibot';
 import { BottleRecord } from '../../src/bottles/record.ts';
 
 /** As releases wrote it that knew containers alone. */
@@ -22,7 +23,7 @@ const old = {
 };
 
 test('a record from before there were machines is read as it stands', () => {
-  assert.deepEqual(BottleRecord.parse(old), old);
+  assert.deepEqual(v.parse(BottleRecord, old), old);
 });
 
 test('a record of a machine says where that is', () => {
@@ -33,6 +34,6 @@ test('a record of a machine says where that is', () => {
     env: { HOME: '/h', XDG_DATA_HOME: null },
   };
   const record = { ...old, backend: 'smolmachines', machine };
-  assert.deepEqual(BottleRecord.parse(JSON.parse(JSON.stringify(record))), record);
-  assert.ok(!BottleRecord.safeParse({ ...record, machine: { smolvm: '/opt/smolvm' } }).success);
+  assert.deepEqual(v.parse(BottleRecord, JSON.parse(JSON.stringify(record))), record);
+  assert.ok(!v.is(BottleRecord, { ...record, machine: { smolvm: '/opt/smolvm' } }));
 });

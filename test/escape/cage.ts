@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
-import { z } from 'zod';
+import * as v from 'valibot';
 import { type Bottle } from '../../src/backends/backend.ts';
 import { backendOf } from '../../src/bottles/backend-of.ts';
 import { type BottlePlaces, bottlePlaces, placesOf } from '../../src/bottles/places.ts';
@@ -11,9 +11,9 @@ import { candidates } from './backends.ts';
 import { type Candidate, image } from './candidate.ts';
 
 /** What came of an attempt; `broken` tells of the attempt and nothing of what is around it. */
-const Outcome = z.tuple([z.enum(['stopped', 'escaped', 'broken']), z.string()]);
-const Outcomes = z.array(Outcome);
-export type Outcome = z.infer<typeof Outcome>;
+const Outcome = v.strictTuple([v.picklist(['stopped', 'escaped', 'broken']), v.string()]);
+const Outcomes = v.array(Outcome);
+export type Outcome = v.InferOutput<typeof Outcome>;
 
 /** One thing that the agent tries. */
 export interface Attempt {
@@ -93,17 +93,17 @@ export class Cage implements AsyncDisposable {
       timeoutMs: 240_000,
     });
     assert.equal(code, 0, stderr);
-    return Outcomes.parse(JSON.parse(stdout));
+    return v.parse(Outcomes, JSON.parse(stdout));
   }
 
   /** What an attempt that is to succeed found, as `result` has it. */
-  async ask<T>(code: string, schema: z.ZodType<T>): Promise<T> {
+  async ask<T>(code: string, schema: v.GenericSchema<unknown, T>): Promise<T> {
     const [outcome] = await this.try([`print = None\n${code}\nresult = json.dumps(result)`]);
     assert.ok(outcome !== undefined);
     assert.equal(outcome[0], 'escaped', outcome[1]);
     // Python's repr of a text of ASCII in single quotes.
     const text = outcome[1].slice(1, -1).replaceAll("\\'", "'").replaceAll('\\\\', '\\');
-    return schema.parse(JSON.parse(text));
+    return v.parse(schema, JSON.parse(text));
   }
 
   async status(): Promise<string> {
@@ -184,5 +184,5 @@ async function tryFree({ unconfined }: Candidate, codes: readonly string[]): Pro
     deadlineMs: 120_000,
   });
   assert.equal(ran.code, 0, ran.stderr);
-  return Outcomes.parse(JSON.parse(ran.stdout));
+  return v.parse(Outcomes, JSON.parse(ran.stdout));
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { z } from 'zod';
+import * as v from 'valibot';
 import { Cage, onEvery, sharedCage } from './cage.ts';
 import { hostSide } from './outside.ts';
 
@@ -10,7 +10,8 @@ after(() => outside[Symbol.asyncDispose]());
 onEvery('a gate under load', (candidate) => {
   const target = `127.0.0.2:${outside.port}`;
   const cage = sharedCage(() => Cage.start(candidate, [`--allow=${target}`]));
-  const ask = async <T>(code: string, schema: z.ZodType<T>) => (await cage()).ask(code, schema);
+  const ask = async <T>(code: string, schema: v.GenericSchema<unknown, T>) =>
+    (await cage()).ask(code, schema);
   const request = `b'GET http://${target}/open HTTP/1.1\\r\\nHost: ${target}\\r\\nConnection: close\\r\\n\\r\\n'`;
 
   test('200 connections that never finish their head do not stop a request', async (t) => {
@@ -21,7 +22,7 @@ for one in slow: one.sendall(b'GET http://${target}/ HTTP/1.1\\r\\nX-Slow: ')
 for _ in range(3):
     for one in slow: one.sendall(b'a')
 result = [len(slow), raw(${request})]`,
-      z.tuple([z.number(), z.string()]),
+      v.strictTuple([v.number(), v.string()]),
     );
     assert.match(answer, /^HTTP\/1\.1 200 /);
     t.diagnostic(`tried: ${slow} slow connections; stopped by: nobody waits for them`);
@@ -42,10 +43,10 @@ while made + refused < 4000:
 result = [made, refused]`;
     let made = 0;
     for (let round = 0; round < 25; round += 1) {
-      const [more = 0] = await ask(seconds, z.array(z.number()));
+      const [more = 0] = await ask(seconds, v.array(v.number()));
       made += more;
     }
-    const answer = await ask(`result = raw(${request})`, z.string());
+    const answer = await ask(`result = raw(${request})`, v.string());
     assert.match(answer, /^HTTP\/1\.1 200 /);
     t.diagnostic(`tried: ${made} connections; stopped by: they are let go`);
     assert.ok(made >= 95_000, String(made));
@@ -68,7 +69,7 @@ for _ in range(20):
             file.read(length); total += 1
             if ends: break
 result = total`,
-      z.number(),
+      v.number(),
     );
     assert.ok(answered >= 20);
     const { house, slug } = await cage();

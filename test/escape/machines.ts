@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { z } from 'zod';
+import * as v from 'valibot';
 import { program } from '../bottles/house.ts';
 import { run } from '../../src/process/run.ts';
 import { build, type Candidate, image, said } from './candidate.ts';
@@ -37,7 +37,7 @@ function smolvm(...args: string[]): Promise<string> {
 }
 
 const nameOf = (slug: string) => `claude-bottle-${slug.replaceAll('--', '-_')}`;
-const Listed = z.array(z.object({ name: z.string() }));
+const Listed = v.array(v.object({ name: v.string() }));
 
 const inGuest =
   'the directory and the sockets in it are the machine’s own, gone with it; the host’s are not in it at all, and are as they were';
@@ -91,7 +91,8 @@ export const machines: Candidate = {
     return names.filter((name) => name.endsWith('.log')).map((name) => join(directory, name));
   },
   // All of this home are this process's, and no test of it leaves one.
-  left: async () => Listed.parse(JSON.parse(await smolvm('machine', 'ls', '--json'))).map(({ name }) => name),
+  left: async () =>
+    v.parse(Listed, JSON.parse(await smolvm('machine', 'ls', '--json'))).map(({ name }) => name),
   facts: {
     // As smolvm calls containers (v1.9.0, oci.rs `container_hostname`).
     hostname: nameOf,

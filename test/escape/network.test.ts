@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
-import { z } from 'zod';
+import * as v from 'valibot';
 import { allStopped, Cage, onEvery, sharedCage } from './cage.ts';
 import { gateAttempts } from './gate-attempts.ts';
 import { networkAttempts } from './network-attempts.ts';
@@ -46,7 +46,7 @@ onEvery('the gate’s decisions', (candidate) => {
 
   test('what a rule allows is answered, so that the refusals above mean something', async () => {
     const code = `result = through_gate('GET http://127.0.0.2:${port}/open HTTP/1.1\\r\\nHost: 127.0.0.2:${port}\\r\\nConnection: close\\r\\n\\r\\n')`;
-    assert.match(await (await cage()).ask(code, z.string()), /path=\/open/);
+    assert.match(await (await cage()).ask(code, v.string()), /path=\/open/);
   });
 
   test('the six checks of the launch hold for the agent as it runs', async (t) => {
@@ -60,7 +60,7 @@ def failed(work):
 result = [${get('http://gate.claude-bottle.internal/')}, ${get('http://canary-x1.invalid/')},
     failed(lambda: socket.create_connection(('canary-x1.invalid', 80), 3)),
     failed(lambda: tcp('1.1.1.1', 443)), failed(lambda: udp('1.1.1.1', 53)), failed(lambda: tcp('169.254.169.254', 80))]`;
-    const [own = '', canary = '', ...failures] = await (await cage()).ask(checks, z.array(z.string()));
+    const [own = '', canary = '', ...failures] = await (await cage()).ask(checks, v.array(v.string()));
     t.diagnostic(`tried: the six checks of the launch; stopped by: ${failures.join(', ')}`);
     assert.match(own, /^HTTP\/1\.1 200 /);
     assert.match(canary, /^HTTP\/1\.1 403 /);
@@ -70,7 +70,7 @@ result = [${get('http://gate.claude-bottle.internal/')}, ${get('http://canary-x1
 
   test('curl and git are told what was refused, by which rule, and how the user allows it', async () => {
     const code = `result = subprocess.run(['curl', '-sS', '-i', 'http://unlisted.test/'], capture_output=True, text=True).stdout`;
-    const said = await (await cage()).ask(code, z.string());
+    const said = await (await cage()).ask(code, v.string());
     assert.match(said, /^HTTP\/1\.1 403 /);
     assert.match(said, /x-claude-bottle-reason: /i);
     assert.match(said, /policy/);

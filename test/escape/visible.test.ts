@@ -3,7 +3,7 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { hostname, tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { z } from 'zod';
+import * as v from 'valibot';
 import { run } from '../../src/process/run.ts';
 import { Cage, onEvery, sharedCage } from './cage.ts';
 
@@ -51,8 +51,9 @@ onEvery('nothing of the host', (candidate) => {
       },
     }),
   );
-  const ask = async <T>(code: string, schema: z.ZodType<T>) => (await cage()).ask(code, schema);
-  const texts = z.array(z.string());
+  const ask = async <T>(code: string, schema: v.GenericSchema<unknown, T>) =>
+    (await cage()).ask(code, schema);
+  const texts = v.array(v.string());
 
   test('a secret that was not given is nowhere in the bottle', async (t) => {
     assert.deepEqual(await ask(search(kept), texts), []);
@@ -88,7 +89,7 @@ onEvery('nothing of the host', (candidate) => {
   test('nothing of the host is mounted but the sockets, bottle-init and what was asked for', async () => {
     const mounts = await ask(
       "result = [line.split()[3:6:1] + line.split(' - ')[1].split()[:1] for line in open('/proc/self/mountinfo')]",
-      z.array(z.tuple([z.string(), z.string(), z.string(), z.string()])),
+      v.array(v.strictTuple([v.string(), v.string(), v.string(), v.string()])),
     );
     const kernel = /^(proc|sysfs|tmpfs|devpts|mqueue|cgroup2?|overlay|devtmpfs|shm|fuse-overlayfs)$/;
     const { mounts: own, ownMounts } = candidate.facts;
@@ -116,7 +117,7 @@ onEvery('nothing of the host', (candidate) => {
     const { slug } = await cage();
     const [name, pids, first] = await ask(
       "result = [socket.gethostname(), ' '.join(open(f'/proc/{p}/cmdline').read().split(chr(0))[0] for p in os.listdir('/proc') if p.isdigit() and os.path.exists(f'/proc/{p}/cmdline')), open('/etc/hosts').read() if os.path.exists('/etc/hosts') else '']",
-      z.tuple([z.string(), z.string(), z.string()]),
+      v.strictTuple([v.string(), v.string(), v.string()]),
     );
     assert.equal(name, candidate.facts.hostname(slug));
     assert.doesNotMatch(pids, /dockerd|containerd|systemd|claude-bottle(?!\/|-init\/)/);

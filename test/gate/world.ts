@@ -4,6 +4,7 @@ import { createServer as createHttpServer, type RequestListener } from 'node:htt
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import * as v from 'valibot';
 import type { AuditRecord } from '../../src/gate/audit.ts';
 import { AuditLine } from '../../src/gate/audit-reader.ts';
 import { hostNetwork, type Network } from '../../src/gate/dial.ts';
@@ -58,7 +59,7 @@ export async function startGate(
       return text
         .split('\n')
         .filter(Boolean)
-        .map((line) => AuditLine.parse(JSON.parse(line)));
+        .map((line) => v.parse(AuditLine, JSON.parse(line)));
     },
     async [Symbol.asyncDispose]() {
       await gate[Symbol.asyncDispose]();

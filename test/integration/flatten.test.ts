@@ -4,7 +4,7 @@ import { createReadStream } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { z } from 'zod';
+import * as v from 'valibot';
 import { openFlatImage } from '../../src/oci/flat-image.ts';
 import { parseDiffIds, parseImageConfig } from '../../src/oci/image-config.ts';
 import type { LayerStore } from '../../src/oci/layer-store.ts';
@@ -52,7 +52,7 @@ const exportersOwn = [
 ];
 const exportersTimes = ['dev', 'etc'];
 
-const SavedImages = z.tuple([z.object({ Config: z.string(), Layers: z.array(z.string()) })]);
+const SavedImages = v.strictTuple([v.object({ Config: v.string(), Layers: v.array(v.string()) })]);
 
 async function docker(...args: string[]): Promise<string> {
   const { code, stdout, stderr } = await run('docker', args, { env: { DOCKER_BUILDKIT: '0' } });
@@ -67,7 +67,7 @@ async function feed(image: string, store: LayerStore, scratch: string) {
   await docker('save', '-o', archive, image);
   await mkdir(saved);
   assert.equal((await run('tar', ['-xf', archive, '-C', saved])).code, 0);
-  const [manifest] = SavedImages.parse(JSON.parse(await readFile(join(saved, 'manifest.json'), 'utf8')));
+  const [manifest] = v.parse(SavedImages, JSON.parse(await readFile(join(saved, 'manifest.json'), 'utf8')));
   const config = await readFile(join(saved, manifest.Config));
   const diffIds = parseDiffIds(config);
   assert.equal(diffIds.length, manifest.Layers.length);

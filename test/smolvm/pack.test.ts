@@ -3,6 +3,7 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import * as v from 'valibot';
 import { isProvablyDead } from '../../src/process/owner.ts';
 import { Leftover, Scratch } from '../../src/process/scratch.ts';
 import { type PackFailureCause, SmolvmPackFailed } from '../../src/smolvm/errors.ts';
@@ -57,7 +58,7 @@ async function journal(): Promise<Leftover[]> {
   return text
     .trim()
     .split('\n')
-    .map((line) => Leftover.parse(JSON.parse(line)));
+    .map((line) => v.parse(Leftover, JSON.parse(line)));
 }
 
 /** Nothing remains: no file but the scratch directory's own, no directory outside, no process. */

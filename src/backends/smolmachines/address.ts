@@ -1,17 +1,18 @@
-import { z } from 'zod';
+import * as v from 'valibot';
+import { recordOf } from '../../schema.ts';
 
 /** Where the machines of a bottle are: as a record or an order keeps it, for any later process of any environment. */
-export const MachineAddress = z.object({
+export const MachineAddress = v.object({
   /** The smolvm program, absolute. */
-  smolvm: z.string(),
+  smolvm: v.string(),
   /** `X.Y.Z`, when the address was written. */
-  version: z.string(),
+  version: v.string(),
   /** Where smolvm keeps its machines; absent where that is the user's own smolvm's. */
-  home: z.string().optional(),
+  home: v.optional(v.string()),
   /** What of the environment decides where that is; null removes a variable. None of it is secret. */
-  env: z.record(z.string(), z.string().nullable()),
+  env: recordOf(v.nullable(v.string())),
 });
-export type MachineAddress = Readonly<z.infer<typeof MachineAddress>>;
+export type MachineAddress = Readonly<v.InferOutput<typeof MachineAddress>>;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 

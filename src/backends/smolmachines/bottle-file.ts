@@ -1,24 +1,25 @@
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as v from 'valibot';
+import { count, ifFits, int } from '../../schema.ts';
 
 /**
  * What this backend knows of a bottle beside what smolvm does, for whoever has it later: as public as a command line.
  * Written when the machine is there and before anything of the user's ran in it.
  */
-export const BottleFile = z.object({
-  identity: z.object({ user: z.string(), keepsHome: z.boolean() }),
-  account: z.object({ uid: z.int(), gid: z.int(), home: z.string() }),
-  session: z.object({
-    kind: z.enum(['pipes', 'terminal']),
-    takesInput: z.boolean(),
+export const BottleFile = v.object({
+  identity: v.object({ user: v.string(), keepsHome: v.boolean() }),
+  account: v.object({ uid: int, gid: int, home: v.string() }),
+  session: v.object({
+    kind: v.picklist(['pipes', 'terminal']),
+    takesInput: v.boolean(),
     /** The command that runs the bottle's own, in the machine. */
-    argv: z.array(z.string()).min(1),
+    argv: v.pipe(v.array(v.string()), v.minLength(1)),
   }),
   /** Bytes that its disks had before anybody wrote to them. */
-  diskBytes: z.int().nonnegative(),
+  diskBytes: count,
 });
-export type BottleFile = Readonly<z.infer<typeof BottleFile>>;
+export type BottleFile = Readonly<v.InferOutput<typeof BottleFile>>;
 
 const fileName = 'machine.json';
 
@@ -33,7 +34,7 @@ export async function writeBottleFile(directory: string, file: BottleFile): Prom
 export async function readBottleFile(directory: string): Promise<BottleFile | undefined> {
   const text = await readFile(join(directory, fileName), 'utf8').catch(() => undefined);
   try {
-    return text === undefined ? undefined : BottleFile.safeParse(JSON.parse(text)).data;
+    return text === undefined ? undefined : ifFits(BottleFile, JSON.parse(text));
   } catch {
     return undefined;
   }

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { z } from 'zod';
+import * as v from 'valibot';
 import { DeadlineExceeded } from '../../process/errors.ts';
 import { type RunResult, run } from '../../process/run.ts';
+import { ifFits, int } from '../../schema.ts';
 import { MachineFailed } from '../../smolvm/errors.ts';
 import type { Machines } from '../../smolvm/machines.ts';
 import type { Account } from '../backend.ts';
@@ -9,7 +10,7 @@ import { MachineUnready, UserUnknown } from '../errors.ts';
 import { initPath, machineName } from './names.ts';
 
 /** What `bottle-init settle` prints (docs/bottle-init.md). */
-const Settled = z.object({ uid: z.int(), gid: z.int(), home: z.string() });
+const Settled = v.object({ uid: int, gid: int, home: v.string() });
 
 /** From the start until something in it answers; a cold disk or a busy machine may take its time. Milliseconds. */
 const readyMs = 90_000;
@@ -121,7 +122,7 @@ function sentence(words: string): string {
 
 function parseSettled(text: string): Account | undefined {
   try {
-    return Settled.safeParse(JSON.parse(text)).data;
+    return ifFits(Settled, JSON.parse(text));
   } catch {
     return undefined;
   }

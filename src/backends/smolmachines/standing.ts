@@ -1,17 +1,18 @@
 import { renameSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as v from 'valibot';
+import { ifFits, int } from '../../schema.ts';
 
 /** How a session stands: as its broker answers, and as the last one left it on the disk. */
-export const Standing = z.object({
-  state: z.enum(['created', 'running', 'exited']),
+export const Standing = v.object({
+  state: v.picklist(['created', 'running', 'exited']),
   /** Of an exited one, where somebody was there to hear it. */
-  exitCode: z.int().min(0).max(255).optional(),
+  exitCode: v.optional(v.pipe(int, v.minValue(0), v.maxValue(255))),
   /** ISO 8601, UTC. */
-  startedAt: z.string().optional(),
+  startedAt: v.optional(v.string()),
 });
-export type Standing = Readonly<z.infer<typeof Standing>>;
+export type Standing = Readonly<v.InferOutput<typeof Standing>>;
 
 const fileName = 'session.json';
 
@@ -34,7 +35,7 @@ export async function readStanding(directory: string): Promise<Standing> {
 /** `undefined`: it is none. */
 export function parseStanding(text: string): Standing | undefined {
   try {
-    return Standing.safeParse(JSON.parse(text)).data;
+    return ifFits(Standing, JSON.parse(text));
   } catch {
     return undefined;
   }

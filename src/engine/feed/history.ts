@@ -1,10 +1,11 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as v from 'valibot';
 import { Digest } from '../../oci/digest.ts';
+import { fit, int } from '../../schema.ts';
 
-const Entry = z.object({ format: z.literal(1), image: Digest, builds: z.number().int().positive() });
+const Entry = v.object({ format: v.literal(1), image: Digest, builds: v.pipe(int, v.minValue(1)) });
 
 /** What tells one source of images from another: for a build the engine, the directory, the Dockerfile and the target. */
 export type Source = readonly string[];
@@ -40,15 +41,15 @@ function nameOf(source: Source): string {
   return createHash('sha256').update(text).digest('hex').slice(0, 32);
 }
 
-async function read(path: string): Promise<z.infer<typeof Entry> | undefined> {
+async function read(path: string): Promise<v.InferOutput<typeof Entry> | undefined> {
   try {
-    return Entry.parse(JSON.parse(await readFile(path, 'utf8')));
+    return fit(Entry, JSON.parse(await readFile(path, 'utf8')));
   } catch {
     return undefined;
   }
 }
 
-async function write(path: string, scratch: string, entry: z.infer<typeof Entry>): Promise<void> {
+async function write(path: string, scratch: string, entry: v.InferOutput<typeof Entry>): Promise<void> {
   await mkdir(join(path, '..'), { recursive: true, mode: 0o700 });
   const temporary = join(scratch, `history-${randomBytes(4).toString('hex')}`);
   try {

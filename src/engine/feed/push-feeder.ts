@@ -1,5 +1,6 @@
 import type { Credential } from '../../oci/registry/credential.ts';
-import { z } from 'zod';
+import * as v from 'valibot';
+import { ifFits, options } from '../../schema.ts';
 import { apiRequest, bodyOf, messageOf } from '../api.ts';
 import { signalOf } from '../engine.ts';
 import { PushFailed } from '../errors.ts';
@@ -74,7 +75,7 @@ async function pushByCli({ engine, scratch, registry, signal }: FeedContext, wri
 }
 
 /** One line of a push's progress. The status is 200 whatever happens; an error is a line like any other. */
-const Progress = z.object({ error: z.string().optional() });
+const Progress = options({ error: v.optional(v.string()) });
 
 /**
  * Over the socket the login goes in a header, so it is never on disk. The path is the name, of which the tag is not part
@@ -113,7 +114,7 @@ async function pushByApi(
 
   function check(line: string): void {
     if (line.trim() === '') return;
-    const error = Progress.safeParse(JSON.parse(line)).data?.error;
+    const error = ifFits(Progress, JSON.parse(line))?.error;
     if (error !== undefined) throw fail(plainWords(error));
   }
 }

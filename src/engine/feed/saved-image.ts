@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { z } from 'zod';
+import * as v from 'valibot';
 import { AnyFailure } from '../../failure.ts';
 import { type Digest, isDigest } from '../../oci/digest.ts';
 import { headSize, looksLikeDocument } from '../../oci/document.ts';
@@ -8,6 +8,7 @@ import type { FedImage } from '../../oci/image.ts';
 import { parseDiffIds, parseImageConfig } from '../../oci/image-config.ts';
 import type { LayerStore } from '../../oci/layer-store.ts';
 import { type Manifest, parseManifest, pickImage } from '../../oci/registry/pushed-image.ts';
+import { ifFits } from '../../schema.ts';
 import { signalOf } from '../engine.ts';
 import { ArchiveDamaged } from '../errors.ts';
 import type { InspectedImage } from '../image.ts';
@@ -20,7 +21,7 @@ const documentsLimit = 16 * 1024 * 1024;
 const maxLinks = 16;
 
 /** `manifest.json` of an archive (moby, image/tarexport/tarexport.go, manifestItem). */
-const Manifests = z.array(z.object({ Config: z.string(), Layers: z.array(z.string()).nullish() }));
+const Manifests = v.array(v.object({ Config: v.string(), Layers: v.nullish(v.array(v.string())) }));
 
 export interface SavedImageOptions {
   readonly image: InspectedImage;
@@ -113,7 +114,7 @@ async function assemble(
 ): Promise<FedImage> {
   const listing = find(contents.documents, contents.links, 'manifest.json');
   if (listing === undefined) return assembleLayout(contents, image, store, damaged);
-  const manifests = Manifests.safeParse(jsonOf(listing)).data;
+  const manifests = ifFits(Manifests, jsonOf(listing));
   if (manifests === undefined) throw damaged('its manifest.json is not what an engine writes');
   const [manifest, ...more] = manifests;
   if (manifest === undefined || more.length > 0)

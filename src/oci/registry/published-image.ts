@@ -1,23 +1,24 @@
-import { z } from 'zod';
+import * as v from 'valibot';
+import { fit } from '../../schema.ts';
 import { type Digest, isDigest } from '../digest.ts';
 import type { FlatImage } from '../image.ts';
 import { type Exchange, sendBlob, sendBytes } from './exchange.ts';
 import { Refusal } from './refusal.ts';
 import { looksLikeDigest } from './route.ts';
 
-const MediaTypes = z.object({ mediaType: z.string(), config: z.object({ mediaType: z.string() }) });
+const MediaTypes = v.object({ mediaType: v.string(), config: v.object({ mediaType: v.string() }) });
 
 /** A flattened image as a registry shows it: one manifest under one tag, two blobs. */
 export class PublishedImage {
   readonly #image: FlatImage;
   readonly #tag: string;
-  readonly #mediaTypes: z.infer<typeof MediaTypes>;
+  readonly #mediaTypes: v.InferOutput<typeof MediaTypes>;
   readonly #onBytes: ((n: number) => void) | undefined;
 
   constructor(image: FlatImage, tag: string, onBytes: ((n: number) => void) | undefined) {
     this.#image = image;
     this.#tag = tag;
-    this.#mediaTypes = MediaTypes.parse(JSON.parse(image.manifest.toString('utf8')));
+    this.#mediaTypes = fit(MediaTypes, JSON.parse(image.manifest.toString('utf8')));
     this.#onBytes = onBytes;
   }
 

@@ -1,4 +1,5 @@
-import { z } from 'zod';
+import * as v from 'valibot';
+import { count, ifFits, recordOf } from '../../schema.ts';
 import { Digest, isDigest } from '../digest.ts';
 import type { FedImage } from '../image.ts';
 import { parseDiffIds, parseImageConfig } from '../image-config.ts';
@@ -12,34 +13,35 @@ export interface Platform {
   readonly variant?: string;
 }
 
-const Descriptor = z.object({
-  mediaType: z.string().optional(),
+const Descriptor = v.object({
+  mediaType: v.optional(v.string()),
   digest: Digest,
-  size: z.number().int().min(0),
+  size: count,
 });
 
-const ImageManifest = z.object({
-  schemaVersion: z.literal(2),
-  mediaType: z.string().optional(),
+const ImageManifest = v.object({
+  schemaVersion: v.literal(2),
+  mediaType: v.optional(v.string()),
   config: Descriptor,
-  layers: z.array(Descriptor),
+  layers: v.array(Descriptor),
 });
 
-const Index = z.object({
-  schemaVersion: z.literal(2),
-  mediaType: z.string().optional(),
-  manifests: z.array(
-    Descriptor.extend({
-      annotations: z.record(z.string(), z.string()).nullish(),
-      platform: z.object({ os: z.string(), architecture: z.string() }).nullish(),
+const Index = v.object({
+  schemaVersion: v.literal(2),
+  mediaType: v.optional(v.string()),
+  manifests: v.array(
+    v.object({
+      ...Descriptor.entries,
+      annotations: v.nullish(recordOf(v.string())),
+      platform: v.nullish(v.object({ os: v.string(), architecture: v.string() })),
     }),
   ),
 });
 
 /** An image manifest, or an index of such (image-spec, manifest.md and image-index.md; Docker's schema 2 is the same JSON). */
 export type Manifest =
-  | ({ readonly kind: 'image' } & z.infer<typeof ImageManifest>)
-  | ({ readonly kind: 'index' } & z.infer<typeof Index>);
+  | ({ readonly kind: 'image' } & v.InferOutput<typeof ImageManifest>)
+  | ({ readonly kind: 'index' } & v.InferOutput<typeof Index>);
 
 /** What was pushed, by digest. */
 export interface Pushed {
@@ -54,10 +56,10 @@ export interface Pushed {
 /** `undefined` when the bytes are neither an image manifest nor an index. */
 export function parseManifest(bytes: Buffer): Manifest | undefined {
   const json = parseJson(bytes);
-  const index = Index.safeParse(json);
-  if (index.success) return { kind: 'index', ...index.data };
-  const image = ImageManifest.safeParse(json);
-  return image.success ? { kind: 'image', ...image.data } : undefined;
+  const index = ifFits(Index, json);
+  if (index !== undefined) return { kind: 'index', ...index };
+  const image = ifFits(ImageManifest, json);
+  return image === undefined ? undefined : { kind: 'image', ...image };
 }
 
 /**
@@ -68,7 +70,7 @@ export function parseManifest(bytes: Buffer): Manifest | undefined {
 export async function pickImage(pushed: Pushed, root: Digest, wanted?: Platform): Promise<FedImage> {
   const { reference } = pushed;
   const offered: string[] = [];
-  const matching = new Map<Digest, { manifest: z.infer<typeof ImageManifest>; config: Buffer }>();
+  const matching = new Map<Digest, { manifest: v.InferOutput<typeof ImageManifest>; config: Buffer }>();
   let missing: string | undefined;
   for (const digest of leaves(pushed.manifests, root)) {
     const manifest = pushed.manifests.get(digest);
@@ -118,7 +120,7 @@ function leaves(manifests: ReadonlyMap<Digest, Manifest>, root: Digest): Set<Dig
   return found;
 }
 
-function isRunnable({ platform, annotations }: z.infer<typeof Index>['manifests'][number]): boolean {
+function isRunnable({ platform, annotations }: v.InferOutput<typeof Index>['manifests'][number]): boolean {
   if (annotations?.['vnd.docker.reference.type'] !== undefined) return false;
   return !(platform?.os === 'unknown' && platform.architecture === 'unknown');
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import * as v from 'valibot';
 import { homeOfAddress, machineAddress, MachineAddress } from '../../../src/backends/smolmachines/address.ts';
 
 const smolvm = { path: '/opt/smolvm', version: '1.9.3' };
@@ -10,7 +11,7 @@ function recorded(
   environment: Record<string, string | undefined>,
 ) {
   const text = JSON.stringify(machineAddress(smolvm, home, environment));
-  return { text, address: MachineAddress.parse(JSON.parse(text)) };
+  return { text, address: v.parse(MachineAddress, JSON.parse(text)) };
 }
 
 test('a home of our own is found again from any environment', () => {
