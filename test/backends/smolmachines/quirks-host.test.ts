@@ -10,12 +10,13 @@ import { run } from '../../../src/process/run.ts';
 import { machineHome, placeOfMachines } from '../../../src/smolvm/machine-home.ts';
 import { House } from '../../bottles/house.ts';
 import { double, type Ran, smolvm } from '../../smolvm/double.ts';
+import { type Made, said } from '../stage.ts';
 import { Spy } from './spy.ts';
-import { type Made, openStage, said, type Stage } from './stage.ts';
+import { type MachineStage, openStage } from './stage.ts';
 
 const canary = 'canary-9f27c1';
 let spy: Spy;
-let stage: Stage;
+let stage: MachineStage;
 /** One that runs all the time, for its spec and for whoever needs to be left alone. */
 let made: Made;
 
