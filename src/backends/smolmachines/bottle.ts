@@ -172,7 +172,9 @@ export class MachineBottle implements Bottle {
   }
 
   async remove(): Promise<void> {
-    if ((await this.#machine()) !== undefined) await this.#machines.delete(this.#name);
+    const found = await this.#machines.status(this.#name);
+    // One that is still being made is in no list, and who makes it may outlive whoever asked for it.
+    if (found === undefined || this.#isOurs(found)) await this.#machines.delete(this.#name);
     await this.#held.drop();
     await rm(this.#place.directory, { recursive: true, force: true });
     await rm(this.#place.initDirectory, { recursive: true, force: true });
@@ -197,7 +199,11 @@ export class MachineBottle implements Bottle {
   /** As smolvm tells; `undefined`: there is none, or one that has its name and not its label, and is somebody else's. */
   async #machine(signal?: AbortSignal): Promise<MachineInfo | undefined> {
     const found = await this.#machines.status(this.#name, signal);
-    return found?.labels[label.slug] === this.slug ? found : undefined;
+    return found !== undefined && this.#isOurs(found) ? found : undefined;
+  }
+
+  #isOurs({ labels }: MachineInfo): boolean {
+    return labels[label.slug] === this.slug;
   }
 
   /** Makes the machine run if it does not. */

@@ -230,6 +230,18 @@ describe('a creation', { timeout: 300_000 }, () => {
       assert.deepEqual(await directories(), before);
     });
   });
+
+  test('whose bottle is removed before any list has it is ended too', async () => {
+    const before = await directories();
+    await slowly(async () => {
+      const slug = newSlug();
+      const going = bareCreate(machineName(slug));
+      while ((await directories()).length === before.length) await sleep(5);
+      await stage.backend.bottle(slug).remove();
+      assert.equal((await going).code, 137);
+      assert.deepEqual(await directories(), before);
+    });
+  });
 });
 
 describe('a start', { timeout: 300_000 }, () => {
