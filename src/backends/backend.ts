@@ -113,6 +113,8 @@ export interface ForegroundCommand {
   readonly args: readonly string[];
   /** Laid over our own environment. */
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Where to run it; anywhere, if absent. */
+  readonly cwd?: string;
 }
 
 export interface BottleStatus {
@@ -136,7 +138,7 @@ export interface Bottle {
    * Attaches this terminal to its command. `start` starts it in the same breath, so that no output is missed. How the
    * command ended is for `status` to say: it may end without us, and podman's attach does not tell.
    */
-  attach(how: 'start' | 'join'): ForegroundCommand;
+  attach(how: 'start' | 'join'): Promise<ForegroundCommand>;
   /** A further program, run to its end. */
   exec(argv: readonly string[], options?: ExecOptions): Promise<ExecResult>;
   /** A further program whose output may be large. */

@@ -21,7 +21,7 @@ export async function run(argv: readonly string[], world: World): Promise<number
   const { record } = known;
   if (record.phase !== 'running') throw new BottleNotRunning({ slug: record.slug, state: record.phase });
   const bottle = await handleOn(known, world.signal);
-  const { code } = await runForeground(bottle.attach('join'), { signal: world.signal });
+  const { code } = await runForeground(await bottle.attach('join'), { signal: world.signal });
   const status = await bottle.status(world.signal).catch(() => undefined);
   if (status?.state === 'running') {
     world.terminal.stderr.write(

@@ -164,7 +164,8 @@ export class StartSession implements AsyncDisposable {
     const signal = this.#over.signal;
     // The supervisor hears of a signal and ends the command, whose last words still have to come: a client of the engine
     // that is signalled itself passes on a second one and loses them.
-    const code = await runForeground(bottle.attach('start'), { signal, passesSignals: false }).then(
+    const client = await bottle.attach('start');
+    const code = await runForeground(client, { signal, passesSignals: false }).then(
       ({ code }) => code,
       (error: unknown) => {
         // Told to end: the bottle ends too, and tells how.

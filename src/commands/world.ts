@@ -1,4 +1,5 @@
 import { homedir } from 'node:os';
+import { resolve } from 'node:path';
 import { BadValue } from './errors.ts';
 import { cacheRoot } from '../smolmachine/cache-tree.ts';
 import type { Terminal } from '../terminal/terminal.ts';
@@ -16,9 +17,10 @@ export function cachePath({ environment }: World): string {
   return cacheRoot(environment, environment['HOME'] ?? homedir());
 }
 
-/** The engine's command: `CLAUDE_BOTTLE_ENGINE`, else `docker`. */
+/** The engine's command: `CLAUDE_BOTTLE_ENGINE`, else `docker`. A path is absolute: not all of it is run from here. */
 export function engineCommand(environment: World['environment']): string {
-  return nonEmpty(environment['CLAUDE_BOTTLE_ENGINE']) ?? 'docker';
+  const named = nonEmpty(environment['CLAUDE_BOTTLE_ENGINE']) ?? 'docker';
+  return named.includes('/') ? resolve(named) : named;
 }
 
 /** A variable that is set to nothing counts as not set. */

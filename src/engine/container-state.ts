@@ -26,8 +26,25 @@ const Inspected = v.object({
     Image: v.optional(v.string(), ''),
   }),
   SizeRw: v.nullish(number),
+  /** Podman's own directory of it. */
+  StaticDir: v.optional(v.string()),
 });
 export type InspectedContainer = v.InferOutput<typeof Inspected>;
+
+/**
+ * Where the command that starts a container has to be run. conmon, which podman starts, notes a lack of memory as a file
+ * `oom` in its working directory (conmon 2.1, src/cgroup.c); podman looks for it in the container's own (4.3,
+ * libpod/container_internal.go `handleExitFile`), and anywhere else it stays.
+ * @returns `undefined`: anywhere.
+ */
+export async function startDirectory(
+  engine: Engine,
+  name: string,
+  options: CallOptions = {},
+): Promise<string | undefined> {
+  if (engine.dialect !== 'podman') return undefined;
+  return (await inspectContainer(engine, name, options))?.StaticDir;
+}
 
 /** Starts a container that was created. One that runs already is no error. */
 export async function startContainer(
@@ -36,9 +53,11 @@ export async function startContainer(
   { signal }: CallOptions = {},
 ): Promise<void> {
   if (engine.socket === undefined) {
+    const cwd = await startDirectory(engine, name, { ...signalOf(signal) });
     await engine.succeed('start', ['start', name], {
       subject: name,
       deadlineMs: callMs,
+      ...(cwd === undefined ? {} : { cwd }),
       ...signalOf(signal),
     });
     return;

@@ -10,6 +10,8 @@ export interface ForegroundProgram {
   readonly args: readonly string[];
   /** Laid over our own environment; `undefined` removes a variable. */
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Ours, if absent. */
+  readonly cwd?: string;
 }
 
 /** What a terminal's own keys send to everybody in front, us included: it is meant for the program. */
@@ -45,6 +47,7 @@ export async function runForeground(
   const { command, args } = program;
   const child = spawn(command, [...args], {
     env: { ...process.env, ...program.env },
+    cwd: program.cwd,
     stdio: 'inherit',
   });
   const ignore = () => undefined;

@@ -132,8 +132,7 @@ export const containers: readonly Candidate[] = [
     flags: ['--runtime=runc'],
     ...onEngine({ command: 'podman', logPath: '{{.HostConfig.LogConfig.Path}}' }),
     prepare: handOver,
-    // With control groups of version 1 it does not know why something ended.
-    facts: { ...facts, tellsOutOfMemory: false },
+    facts,
     missing: await missing('podman'),
   },
 ];

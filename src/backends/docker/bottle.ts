@@ -6,6 +6,7 @@ import {
   type InspectedContainer,
   inspectContainer,
   startContainer,
+  startDirectory,
   stopContainer,
 } from '../../engine/container-state.ts';
 import { readContainerText } from '../../engine/container-text.ts';
@@ -59,12 +60,14 @@ export class ContainerBottle implements Bottle {
     return this.#try(() => startContainer(this.#engine, this.#name, signalOf(signal)));
   }
 
-  attach(how: 'start' | 'join'): ForegroundCommand {
+  async attach(how: 'start' | 'join'): Promise<ForegroundCommand> {
     const verb = how === 'start' ? ['start', '--attach', '--interactive'] : ['attach'];
+    const cwd = how === 'start' ? await startDirectory(this.#engine, this.#name) : undefined;
     return {
       command: this.#engine.command,
       args: [...verb, `--detach-keys=${detachKeys}`, this.#name],
       env: this.#engine.env,
+      ...(cwd === undefined ? {} : { cwd }),
     };
   }
 

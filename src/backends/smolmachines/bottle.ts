@@ -63,8 +63,8 @@ export class MachineBottle implements Bottle {
     await broker.start();
   }
 
-  attach(how: 'start' | 'join'): ForegroundCommand {
-    return attachCommand(this.#place.sessionSocket, how);
+  attach(how: 'start' | 'join'): Promise<ForegroundCommand> {
+    return Promise.resolve(attachCommand(this.#place.sessionSocket, how));
   }
 
   async exec(argv: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {

@@ -14,7 +14,7 @@ export const foregroundCases: Cases<Given> = {
   'the command has the size, the resizes, Ctrl-C, and its status comes back': async ({ stage }) => {
     await using made = await stage.make({ terminal: true, command: ['bash', '--norc', '-c', watch] });
     // As `start` has it: the bottle is held by one process, and another has the terminal.
-    await using terminal = await inFront(stage.another().bottle(made.spec.slug).attach('start'));
+    await using terminal = await inFront(await stage.another().bottle(made.spec.slug).attach('start'));
     await watches(terminal);
     assert.equal((await made.bottle.status())?.exitCode, 6);
   },
@@ -35,7 +35,7 @@ export const foregroundCases: Cases<Given> = {
     joined,
   }) => {
     await using made = await stage.run({ terminal: true, command: ['bash', '--norc', '-i'] });
-    await using terminal = await inFront(made.bottle.attach('join'));
+    await using terminal = await inFront(await made.bottle.attach('join'));
     await terminal.type('Enter');
     await terminal.shows(/bash-5/);
     await terminal.type('C-p');
@@ -55,7 +55,7 @@ export const foregroundCases: Cases<Given> = {
     await using made = await stage.make({ command: ['sh', '-c', script] });
     await using other = await stage.run();
     const further = await other.bottle.foreground(['sh', '-c', script], { terminal: false });
-    for (const front of [made.bottle.attach('start'), further]) {
+    for (const front of [await made.bottle.attach('start'), further]) {
       const { stdout, stderr } = await run(process.execPath, [driver, JSON.stringify(front)], {
         input: 'piped\n',
       });

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { bottleInit } from '../../guest/guest.ts';
@@ -23,7 +24,8 @@ for (const way of ways) {
       await using made = await stage().run({ command: ['sh', '-c', 'exec tail /dev/zero'] });
       const status = await ended(made.bottle);
       assert.equal(status.exitCode, 137);
-      if (way !== 'podman') assert.equal(status.outOfMemory, true);
+      assert.equal(status.outOfMemory, true);
+      assert.ok(!existsSync('oom'), 'conmon’s note is left where we are');
     });
 
     test('needs no shell, no user and no file of the image', async () => {

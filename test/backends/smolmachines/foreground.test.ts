@@ -14,7 +14,7 @@ onStage('a terminal and a bottle in a machine', { open: openStage, timeout: 300_
       terminal: true,
       command: ['bash', '--norc', '-c', 'printf "\\033[?1049hfull"; sleep 600'],
     });
-    await using terminal = await inFront(made.bottle.attach('start'));
+    await using terminal = await inFront(await made.bottle.attach('start'));
     await terminal.shows(/full/);
     await stage().machines.stop(`claude-bottle-${made.spec.slug}`);
     await terminal.shows(/code 137/);
