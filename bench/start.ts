@@ -119,7 +119,7 @@ function phasesOf(runs: readonly Run[]): { readonly phase: string; readonly ms: 
   return [...times].map(([phase, all]) => ({ phase, ms: median(all) }));
 }
 
-/** The supervisor of one bottle: after a rest, and after requests to a server of this machine, ten at a time. */
+/** The supervisor of one bottle: after a rest, and after requests to a server of this host, ten at a time. */
 async function oneBottle(
   user: BottleUser,
   image: string,

@@ -16,7 +16,7 @@ export interface StagedSkills {
 }
 
 export interface SkillOptions {
-  /** Where skills are on this machine. `~/.claude/skills` by default. */
+  /** Where skills are on this host. `~/.claude/skills` by default. */
   readonly skillsRoot?: string;
   readonly signal?: AbortSignal;
 }
@@ -24,7 +24,7 @@ export interface SkillOptions {
 const describing = 'SKILL.md';
 
 /**
- * Reads skills of this machine for a bottle. A skill's own entry may be a link, since it was its user who put it there;
+ * Reads skills of this host for a bottle. A skill's own entry may be a link, since it was its user who put it there;
  * a link inside is followed only if it ends inside the same skill. What looks like a secret, what is no file, and `.git`
  * stay here.
  * @throws SkillNameInvalid, SkillMissing, SkillUnreadable, SkillTooLarge

@@ -44,7 +44,7 @@ export interface Mount {
 /** Everything that a bottle is made from. Holds no secret: those travel in the handshake with bottle-init, or with `exec`. */
 export interface BottleSpec {
   readonly slug: string;
-  /** On the host: the bottle-init for this machine's processor. Mounted as `inside.init`. */
+  /** On the host: the bottle-init for this host's processor. Mounted as `inside.init`. */
   readonly initProgram: string;
   /** What `Backend.prepare` made of the image: nothing that a name that moves meanwhile changes. */
   readonly image: string;

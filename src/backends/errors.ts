@@ -27,7 +27,7 @@ export class RuntimeUnknown extends failure('RuntimeUnknown')<{
   known: readonly string[];
 }> {}
 
-/** A container of this engine cannot reach the gate, which listens on a socket of this machine. */
+/** A container of this engine cannot reach the gate, which listens on a socket of this host. */
 export class GateUnreachable extends failure('GateUnreachable')<{
   command: string;
   place: 'virtual-machine' | 'remote';

@@ -14,7 +14,7 @@ export interface BackendAddress {
 }
 
 export interface BackendOfOptions {
-  /** Where the bottles that are asked for are on this machine. */
+  /** Where the bottles that are asked for are on this host. */
   readonly places: (slug: string) => BottlePlaces;
   /** What was found out about the engine a moment ago. */
   readonly facts?: EngineFacts;

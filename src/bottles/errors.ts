@@ -46,7 +46,7 @@ export class SupervisorGone extends failure('SupervisorGone')<{
 /** The disk limit of a bottle was passed, and the bottle ended. */
 export class DiskExceeded extends failure('DiskExceeded')<{ slug: string; bytes: number; limit: number }> {}
 
-/** A path of this machine that no bottle may see, or that is not there. */
+/** A path of this host that no bottle may see, or that is not there. */
 export class MountRefused extends failure('MountRefused')<{
   path: string;
   reason: 'missing' | 'engine' | 'own' | 'kernel';

@@ -9,7 +9,7 @@ const architectures: Readonly<Record<string, string>> = { x64: 'amd64', arm64: '
 const ownRoot = fileURLToPath(new URL('../../', import.meta.url));
 
 /**
- * The absolute path on the host of the first process of every bottle (docs/bottle-init.md), for this machine's
+ * The absolute path on the host of the first process of every bottle (docs/bottle-init.md), for this host's
  * architecture. It lies at the same place in a checkout and in the npm package.
  * @throws InitMissing
  */

@@ -9,7 +9,7 @@ export interface MountSurroundings {
   readonly home: string;
   /** Other directories of ours: the cache, smolvm's machines. */
   readonly own: readonly string[];
-  /** Where the engine answers, if that is a socket of this machine. */
+  /** Where the engine answers, if that is a socket of this host. */
   readonly engineSocket: string | undefined;
   /** `$XDG_RUNTIME_DIR`, where engines of single users have their sockets. */
   readonly runtimeDirectory: string | undefined;
@@ -54,8 +54,8 @@ export async function checkMounts(
 /** What the user is told of every mount, whatever was asked. */
 export function mountWarning({ source, readOnly }: Mount): string {
   return readOnly
-    ? `${source} of this machine can be read in the bottle, with all that is in it, and leave through the gate`
-    : `${source} of this machine is no copy: the agent can change and delete all of it, and nothing of that is reviewed`;
+    ? `${source} of this host can be read in the bottle, with all that is in it, and leave through the gate`
+    : `${source} of this host is no copy: the agent can change and delete all of it, and nothing of that is reviewed`;
 }
 
 async function forbiddenPaths({

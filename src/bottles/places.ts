@@ -5,7 +5,7 @@ import { isSlug } from './slug.ts';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Where this user's bottles are on this machine. */
+/** Where this user's bottles are on this host. */
 export interface Places {
   /** Records and logs; survives a reboot. */
   readonly state: string;
@@ -13,7 +13,7 @@ export interface Places {
   readonly run: string;
 }
 
-/** Where one bottle is on this machine. */
+/** Where one bottle is on this host. */
 export interface BottlePlaces {
   readonly directory: string;
   /** See record.ts. */

@@ -117,7 +117,7 @@ export async function removeRuntime(places: BottlePlaces): Promise<void> {
   await rm(places.scratch, { recursive: true, force: true });
 }
 
-/** Removes everything on this machine's disk that the bottle had. */
+/** Removes everything on this host's disk that the bottle had. */
 export async function removeRecord(places: BottlePlaces): Promise<void> {
   await rm(places.run, { recursive: true, force: true });
   await rm(places.directory, { recursive: true, force: true });

@@ -28,6 +28,6 @@ export const commands: Readonly<Record<CommandName, Entry>> = {
     load: () => import('./pack.ts'),
   },
   cache: { summary: 'list, prune and verify what pack has kept', load: () => import('./cache.ts') },
-  doctor: { summary: 'check that this machine has what is needed', load: () => import('./doctor.ts') },
+  doctor: { summary: 'check that this host has what is needed', load: () => import('./doctor.ts') },
   completion: { summary: 'print a completion script for a shell', load: () => import('./completion.ts') },
 };

@@ -16,7 +16,7 @@ const marks = { ok: ['green', '✓'], warning: ['yellow', '!'], failed: ['red', 
 /** `claude-bottle doctor`: tells before anything heavy what would fail, and what to do. */
 export async function run(argv: readonly string[], world: World): Promise<number> {
   const command = commandLine('doctor', world)
-    .description('Checks that this machine has what is needed. Exit code 3 when something needed is missing.')
+    .description('Checks that this host has what is needed. Exit code 3 when something needed is missing.')
     .option(
       '--fix',
       'mend what can be mended from here: leftovers of killed runs, damaged cache entries',

@@ -34,7 +34,7 @@ export function describeWork(work: Collected, workspace: Workspace, terminal: Te
   if (work.via === 'files')
     say(`${mark} ${filesBecause[work.filesBecause ?? 'no-git']}, so it is one commit made of the files`);
   warn(
-    'these run on this machine once you trust them, so look at them first:',
+    'these run on this host once you trust them, so look at them first:',
     executes.map(({ path, reason }) => `${path}  ${paint(terminal, 'dim', reason)}`),
   );
   warn(

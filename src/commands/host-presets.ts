@@ -16,7 +16,7 @@ export interface HostPresets {
 const maxBytes = 1024 * 1024;
 
 /**
- * The rules of presets, as far as this machine knows them: those that read a tool's configuration read the user's own
+ * The rules of presets, as far as this host knows them: those that read a tool's configuration read the user's own
  * here. Never a repository's: its files may not widen what is allowed.
  * @throws PresetUnknown
  */

@@ -17,7 +17,7 @@ export const machineActions: Readonly<Record<MachineAction, string>> = {
 export const machineCauses: Readonly<Record<MachineFailureCause, { what: string; hint: string }>> = {
   'no-kvm': {
     what: 'there is no KVM here',
-    hint: 'use a machine with virtualisation, or a container: --backend docker',
+    hint: 'use a host with virtualisation, or a container: --backend docker',
   },
   'kvm-permission': {
     what: 'you may not use KVM',
@@ -38,7 +38,7 @@ export const machineCauses: Readonly<Record<MachineFailureCause, { what: string;
   },
   timeout: {
     what: 'nothing happened for too long',
-    hint: 'run it again, on a machine with less load or a faster disk',
+    hint: 'run it again, on a host with less load or a faster disk',
   },
   killed: {
     what: 'something killed it',

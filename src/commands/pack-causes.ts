@@ -4,7 +4,7 @@ import type { PackFailureCause } from '../smolvm/errors.ts';
 export const packCauses: Readonly<Record<PackFailureCause, { what: string; hint: string }>> = {
   'no-kvm': {
     what: 'there is no KVM here',
-    hint: 'use a machine with virtualisation, or make an OCI layout: --format oci',
+    hint: 'use a host with virtualisation, or make an OCI layout: --format oci',
   },
   'kvm-permission': {
     what: 'you may not use KVM',
@@ -29,7 +29,7 @@ export const packCauses: Readonly<Record<PackFailureCause, { what: string; hint:
   },
   timeout: {
     what: 'nothing happened for too long',
-    hint: 'run it again, on a machine with less load or a faster disk',
+    hint: 'run it again, on a host with less load or a faster disk',
   },
   'output-name': { what: 'it refused the name of its output', hint: 'update claude-bottle' },
   unknown: { what: 'it said only this', hint: 'claude-bottle doctor' },

@@ -85,7 +85,7 @@ export function defineStart(world: World): Command {
     .option('--copy', 'this is no git repository: take the folder as it is', false)
     .option('--no-workspace', 'take nothing along')
     .option('--uncommitted', 'at the end, what is not committed comes out as one more commit', false)
-    .option('--mount <path[:ro]>', 'show a path of this machine in the bottle; may be repeated', collect, [])
+    .option('--mount <path[:ro]>', 'show a path of this host in the bottle; may be repeated', collect, [])
     .option('--allow <host[:port]>', 'let the bottle reach this host; may be repeated', collect, [])
     .option('--preset <name>', 'let it reach what a preset lists; may be repeated', collect, [])
     .option('--i-know', 'rules that open the gate to names anybody can get are meant', false)
@@ -230,7 +230,7 @@ function buildArg(text: string, { environment }: World): [string, string] {
   });
 }
 
-/** A name only: a value on a command line can be read by every user of this machine. */
+/** A name only: a value on a command line can be read by every user of this host. */
 function envName(text: string): string {
   if (/^[A-Za-z_][A-Za-z0-9_]*$/.test(text)) return text;
   throw new BadValue({

@@ -58,7 +58,7 @@ export interface BottleDefinition {
   };
   readonly command?: readonly string[];
   readonly user?: string;
-  /** What it is to be made of; without it, whatever this machine is best for. */
+  /** What it is to be made of; without it, whatever this host is best for. */
   readonly backend?: string;
   readonly gitUser: GitUser;
   readonly presets: readonly string[];

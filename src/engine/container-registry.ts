@@ -30,7 +30,7 @@ export interface ContainerRegistryOptions {
 }
 
 /**
- * A registry in a container of the engine's, on this machine's loopback and a port that the engine chose. It is removed
+ * A registry in a container of the engine's, on this host's loopback and a port that the engine chose. It is removed
  * by force on disposal, and when it does not come up; when this process is killed, the next one removes it.
  */
 export class ContainerRegistry implements AsyncDisposable {

@@ -22,7 +22,7 @@ export interface EngineInfo {
   readonly unheld: readonly Limit[];
   readonly operatingSystem: string;
   readonly rootless: boolean;
-  /** The engine is not reached through this machine's own socket or storage. One in a local VM may still say false. */
+  /** The engine is not reached through this host's own socket or storage. One in a local VM may still say false. */
   readonly remote: boolean;
 }
 

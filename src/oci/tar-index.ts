@@ -114,7 +114,7 @@ export class TarIndex {
     };
   }
 
-  /** The index as the parts of a file, in this machine's byte order and with a hash of itself at the end. */
+  /** The index as the parts of a file, in this host's byte order and with a hash of itself at the end. */
   encode(): Buffer[] {
     const counts = new Float64Array([this.count, this.#names.length, this.archiveSize]);
     const parts = [magic, bytesOf(counts), bytesOf(this.#numbers), bytesOf(this.#marks), this.#names];

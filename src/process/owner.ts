@@ -46,7 +46,7 @@ export async function ownerOf(pid: number): Promise<Owner | undefined> {
 }
 
 /**
- * True only when the owner cannot be running any more: an earlier boot of this machine, or a pid of our own namespace that is gone or
+ * True only when the owner cannot be running any more: an earlier boot of this host, or a pid of our own namespace that is gone or
  * now belongs to a younger process. When it cannot be told, the answer is false and nothing is reaped.
  */
 export async function isProvablyDead(owner: Owner): Promise<boolean> {

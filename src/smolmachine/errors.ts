@@ -30,7 +30,7 @@ export class ArtifactMismatch extends failure('ArtifactMismatch')<{
   found: string;
 }> {}
 
-/** An image is for another platform than this machine, so no microVM here could run it. */
+/** An image is for another platform than this host, so no microVM here could run it. */
 export class PlatformMismatch extends failure('PlatformMismatch')<{
   reference: string;
   /** `os/architecture`. */

@@ -1,7 +1,7 @@
 import type { InspectedImage } from '../engine/image.ts';
 import { PlatformMismatch } from './errors.ts';
 
-/** OCI's spelling of what this machine runs: `linux/amd64`. */
+/** OCI's spelling of what this host runs: `linux/amd64`. */
 export function hostPlatform(): string {
   return `linux/${process.arch === 'x64' ? 'amd64' : process.arch}`;
 }

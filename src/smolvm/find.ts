@@ -7,7 +7,7 @@ import { type Capability, requirementOf, versionCan } from './capabilities.ts';
 import { SmolvmBroken, SmolvmForeign, SmolvmMissing, SmolvmTooOld } from './errors.ts';
 import { formatVersion, parseVersion, parseVersionLine, type Version } from './version.ts';
 
-/** A smol-machines smolvm on this machine. */
+/** A smol-machines smolvm on this host. */
 export interface Smolvm {
   /** Absolute. */
   readonly path: string;
@@ -103,7 +103,7 @@ async function probe(
     // The file is there and executable, so it is its interpreter that is missing.
     if (error instanceof CommandMissing) return { code: 127, stdout: '', stderr: 'cannot be executed' };
     if ((error as NodeJS.ErrnoException).code === 'ENOEXEC') {
-      return { code: 126, stdout: '', stderr: 'not a program for this machine' };
+      return { code: 126, stdout: '', stderr: 'not a program for this host' };
     }
     throw error;
   }

@@ -245,7 +245,7 @@ function tomlString(text: string): string {
 }
 
 /**
- * What an interrupted `pack create` of that release may leave on this machine although everything we can find was
+ * What an interrupted `pack create` of that release may leave on this host although everything we can find was
  * removed: one sentence each, nothing where nothing remains.
  */
 export function packLeftovers(version: Version, platform: NodeJS.Platform, home: string): readonly string[] {

@@ -1,7 +1,7 @@
 import { failure } from '../failure.ts';
 import type { TarFailure } from '../tar/errors.ts';
 
-/** There is no git on this machine. */
+/** There is no git on this host. */
 export class GitMissing extends failure('GitMissing')<{ command: string }> {}
 
 /** Git said no to something that should work; `words` are the end of what it said. */

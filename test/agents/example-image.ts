@@ -10,7 +10,7 @@ export interface TestImage extends AsyncDisposable {
 }
 
 const docker = client('docker');
-/** Certificates that this machine was given by its owner; a container behind the same proxy needs them too. */
+/** Certificates that this host was given by its owner; a container behind the same proxy needs them too. */
 const ownCertificates = '/usr/local/share/ca-certificates';
 
 export async function must(args: readonly string[]): Promise<string> {

@@ -111,7 +111,7 @@ test('preset debian: apt-get update goes through the gate to the mirror of the i
   await house.bottle(['stop', slug, '--grace=1s']);
 });
 
-/** This machine's npm, if it lies in one directory. */
+/** This host's npm, if it lies in one directory. */
 async function npmDirectory(): Promise<string | undefined> {
   const found = await run('sh', ['-c', 'command -v npm']);
   const directory = dirname(dirname(await realpath(found.stdout.trim() || '/nowhere').catch(() => '/a/b')));
@@ -125,7 +125,7 @@ const npm = await npmDirectory();
 
 test(
   'preset npm: npm view goes through the gate to the registry of the image, and what it links to elsewhere does not',
-  { skip: npm === undefined && 'npm of this machine does not lie in one directory' },
+  { skip: npm === undefined && 'npm of this host does not lie in one directory' },
   async () => {
     await using elsewhere = await host('127.0.0.3', (_, response) => void response.end('x'));
     await using registry = await host('127.0.0.2', (request, response) => {

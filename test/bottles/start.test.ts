@@ -71,7 +71,7 @@ test('the system prompt is in the bottle, for its user to read and not to change
   assert.equal(stdout, 'Be brief, größer.\nroot:root 755\nroot:root 644\nrefused\n', stderr);
 });
 
-test('variables of a definition reach the agent, and no other variable of this machine does', async () => {
+test('variables of a definition reach the agent, and no other variable of this host does', async () => {
   await using house = await House.build();
   await house.define('bottles', 'dev', '---\nenv:\n  TOKEN: ${HOST_TOKEN}\n  PLAIN: text\n---\n');
   const secret = 'a-very-secret-value';

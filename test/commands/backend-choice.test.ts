@@ -135,7 +135,7 @@ describe('a machine that is asked for and cannot be had is an error, and no cont
       args: ['--backend=smolmachines'],
       env: { ...machines, CLAUDE_BOTTLE_KVM: '/nowhere/kvm' },
       code: 3,
-      says: /there is no \/nowhere\/kvm on this machine[^]*--backend docker/,
+      says: /there is no \/nowhere\/kvm on this host[^]*--backend docker/,
     },
     'without the right to use it': {
       args: ['--backend=smolmachines'],

@@ -104,7 +104,7 @@ const cases: readonly Case[] = [
     args: ['pack', 'EMPTY'],
     env: { CLAUDE_BOTTLE_ENGINE: 'no-such-engine' },
     code: 3,
-    says: [/there is no no-such-engine on this machine/, /apt-get install docker\.io/],
+    says: [/there is no no-such-engine on this host/, /apt-get install docker\.io/],
   },
   {
     name: 'an engine that does not answer',
@@ -187,7 +187,7 @@ test('an image for another platform is refused before anything heavy, and fine a
   try {
     const refused = await pack();
     assert.equal(refused.code, 2, refused.stderr);
-    assert.match(refused.stderr, new RegExp(`is an image for linux/${foreign}, and this machine is linux/`));
+    assert.match(refused.stderr, new RegExp(`is an image for linux/${foreign}, and this host is linux/`));
     const layout = await pack('--format', 'oci');
     assert.equal(layout.code, 0, layout.stderr);
   } finally {

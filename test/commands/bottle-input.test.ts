@@ -197,7 +197,7 @@ describe('what a command line says wrong is told with the way out, and nothing i
     'an engine that is not there': {
       args: start(...sh),
       code: 3,
-      says: [/no no-such-engine on this machine/, /install Docker Engine/],
+      says: [/no no-such-engine on this host/, /install Docker Engine/],
       options: { env: { CLAUDE_BOTTLE_ENGINE: 'no-such-engine' } },
     },
     'an engine that does not answer': {

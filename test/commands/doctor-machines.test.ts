@@ -97,7 +97,7 @@ describe('doctor, of smolvm', () => {
 
 describe('doctor, of virtualisation', () => {
   test('opens the device', async () => {
-    assert.match((await check('virtualisation', '1.9.3')).detail, /^there is no .*\/kvm on this machine/);
+    assert.match((await check('virtualisation', '1.9.3')).detail, /^there is no .*\/kvm on this host/);
     await writeFile(join(top, 'kvm'), '');
     assert.deepEqual(await check('virtualisation', '1.9.3'), {
       name: 'virtualisation',

@@ -88,7 +88,7 @@ describe('what machines need and is not here is told with the way out, and no co
     'no KVM': {
       env: { CLAUDE_BOTTLE_KVM: '/nowhere/kvm' },
       code: 3,
-      says: [/there is no \/nowhere\/kvm on this machine/, /Machines are booted with it/, /--backend docker/],
+      says: [/there is no \/nowhere\/kvm on this host/, /Machines are booted with it/, /--backend docker/],
     },
     'no right to use KVM': {
       env: { CLAUDE_BOTTLE_KVM: '/' },

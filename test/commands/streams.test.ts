@@ -55,5 +55,5 @@ test('an error while cleaning up after an error does not hide it', () => {
   const { exitCode, what, why } = explain(both);
   assert.equal(exitCode, 130);
   assert.match(what, /^interrupted/);
-  assert.match(why ?? '', /Then cleaning up failed: there is no docker on this machine/);
+  assert.match(why ?? '', /Then cleaning up failed: there is no docker on this host/);
 });

@@ -120,7 +120,7 @@ echo '* filter=x' >.gitattributes; echo hi >new; ${commit} hostile --no-verify`,
         assert.ok(branch(branches) !== undefined, stderr);
 
         assert.doesNotMatch(stderr, /[\u0000-\u0008\u000e-\u001f\u007f\u202a-\u202e]/);
-        assert.match(stderr, /run on this machine once you trust them/);
+        assert.match(stderr, /run on this host once you trust them/);
         for (const path of ['.github/workflows/ci.yml', '.husky/pre-commit', 'package.json']) {
           assert.ok(stderr.includes(path), `${path} in ${stderr}`);
         }

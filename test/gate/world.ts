@@ -11,7 +11,7 @@ import { hostNetwork, type Network } from '../../src/gate/dial.ts';
 import { Gate, type GateOptions } from '../../src/gate/gate.ts';
 import { parseRule, type Rule } from '../../src/gate/rule.ts';
 
-/** Every name leads to this machine; a rule with `reach loopback` is what lets the gate dial it. */
+/** Every name leads to this host; a rule with `reach loopback` is what lets the gate dial it. */
 export const loopbackNetwork: Network = { ...hostNetwork, resolve: () => Promise.resolve(['127.0.0.1']) };
 
 export function allow(text: string, line = 1): Rule {

@@ -22,7 +22,7 @@ export const built = {
   fuzz: join(dist, 'fuzz'),
 } as const;
 
-/** The one for this machine. */
+/** The one for this host. */
 export const bottleInit = process.arch === 'arm64' ? built.arm64 : built.amd64;
 
 /** Builds everything the tests run; at once when it is there. */
@@ -103,7 +103,7 @@ export async function until<Value>(
   }
 }
 
-/** A program of this machine that runs until it is disposed of, with everything it said so far. */
+/** A program of this host that runs until it is disposed of, with everything it said so far. */
 export class Running implements AsyncDisposable {
   readonly child: ChildProcess;
   readonly ended: Promise<number>;

@@ -101,7 +101,7 @@ export const behavioursOfRuns: readonly Behaviour[] = [
     },
   },
   {
-    name: 'a directory of this machine is in it, to be read or to be written',
+    name: 'a directory of this host is in it, to be read or to be written',
     expected: '0: seen | Read-only file system; written',
     observe: async ({ start }) => {
       const [read, write] = await Promise.all([openToAll(), openToAll()]);

@@ -7,7 +7,7 @@ import { inspect } from 'node:util';
 import { temporary, file, archive, raw, end, pax, unpack, refusedFor } from './archive.ts';
 
 describe('unpacking', () => {
-  test('gives back what this machine’s tar packed, in any pieces', async () => {
+  test('gives back what this host’s tar packed, in any pieces', async () => {
     using directory = temporary();
     const from = join(directory.path, 'from');
     mkdirSync(join(from, 'a/b'), { recursive: true });

@@ -7,7 +7,7 @@ import { tarOf } from '../../src/tar/write.ts';
 import { temporary, file, link, list, archive, unpack, options } from './archive.ts';
 
 describe('writing', () => {
-  test('what is written, this machine’s tar reads: long names, bytes, links, modes, times', async () => {
+  test('what is written, this host’s tar reads: long names, bytes, links, modes, times', async () => {
     using directory = temporary();
     const long = `${'long/'.repeat(30)}name`;
     const bytes = await archive([

@@ -10,8 +10,8 @@ import { Quarantine } from '../../src/workspace/quarantine.ts';
 import { put, repository, temporary } from './repository.ts';
 
 /**
- * What git may have of this machine, in KiB: enough for what the quarantine lets it do, and far too little for a bomb. It
- * is also what keeps this machine alive should a bound be missing.
+ * What git may have of this host, in KiB: enough for what the quarantine lets it do, and far too little for a bomb. It
+ * is also what keeps this host alive should a bound be missing.
  */
 const allowance = 1.5 * 1024 * 1024;
 

@@ -75,7 +75,7 @@ export function repository(
   return git(directory, 'rev-parse', 'HEAD');
 }
 
-/** Unpacks with the tar of this machine. */
+/** Unpacks with the tar of this host. */
 export async function unpack(tar: Readable, directory: string): Promise<void> {
   mkdirSync(directory, { recursive: true });
   const child = spawn('tar', ['-x', '-p', '-f', '-', '-C', directory], {
@@ -117,7 +117,7 @@ export function snapshot(
   return found;
 }
 
-/** A place on this machine: programs run in `root` as if it were `/`, by replacing the workspace's path. */
+/** A place on this host: programs run in `root` as if it were `/`, by replacing the workspace's path. */
 export function localPlace(workspace: string, options: { readonly path?: string } = {}): Place {
   const env = { PATH: options.path ?? process.env['PATH'] ?? '', HOME: dirname(workspace) };
   const start = (argv: readonly string[], extra: Readonly<Record<string, string>> = {}) =>

@@ -11,7 +11,7 @@ export interface Place {
 }
 
 /**
- * @throws GateUnreachable when the containers of this engine do not run on this machine's own kernel, LimitsUnheld when it
+ * @throws GateUnreachable when the containers of this engine do not run on this host's own kernel, LimitsUnheld when it
  *   would leave out limits.
  */
 export async function checkPlace(engine: Engine, platform: NodeJS.Platform): Promise<void> {
@@ -27,7 +27,7 @@ export async function checkPlace(engine: Engine, platform: NodeJS.Platform): Pro
   if (unheld.length > 0) throw new LimitsUnheld({ command: engine.command, limits: unheld, rootless });
 }
 
-/** What is wrong with a place; `undefined` when a socket of this machine can be mounted there. */
+/** What is wrong with a place; `undefined` when a socket of this host can be mounted there. */
 export function placeProblem(place: Place): GateUnreachable | undefined {
   const { command, endpoint, operatingSystem } = place;
   const bad = (kind: 'virtual-machine' | 'remote', sign: string) =>

@@ -5,7 +5,7 @@ import { formatVersion } from '../../smolvm/version.ts';
 import { virtualisation } from '../../smolvm/virtualisation.ts';
 import { machineAddress, type MachineAddress } from './address.ts';
 
-/** What bottles that are machines need, found on this machine. */
+/** What bottles that are machines need, found on this host. */
 export interface MachinesHere {
   readonly smolvm: Smolvm;
   readonly home: MachineHome;

@@ -38,11 +38,11 @@ export const backendWords: Words<BackendFailure> = {
     what: `bottles cannot be made of containers of this ${command} engine (${sign})`,
     why: {
       'virtual-machine':
-        'Its containers run in a virtual machine, and the one way out of a bottle is a socket of this machine, which cannot be mounted there. This is a limitation of the docker backend; the smolmachines backend has none of it.',
+        'Its containers run in a virtual machine, and the one way out of a bottle is a socket of this host, which cannot be mounted there. This is a limitation of the docker backend; the smolmachines backend has none of it.',
       remote:
-        'Its containers run on another machine, and the one way out of a bottle is a socket of this one, which cannot be mounted there. This is a limitation of the docker backend.',
+        'Its containers run on another host, and the one way out of a bottle is a socket of this one, which cannot be mounted there. This is a limitation of the docker backend.',
     }[place],
-    hint: 'use an engine that runs on this machine itself: Docker Engine or Podman on Linux (docker context use default)',
+    hint: 'use an engine that runs on this host itself: Docker Engine or Podman on Linux (docker context use default)',
     exitCode: missing,
   }),
   LimitsUnheld: ({ command, limits, rootless }) => ({

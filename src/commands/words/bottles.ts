@@ -75,11 +75,11 @@ export const bottlesWords: Words<BottlesFailure> = {
     what: reason === 'missing' ? `there is no ${path} to mount` : `${path} is not mounted into a bottle`,
     ...{
       missing: {},
-      engine: { why: `It reaches ${because}: whoever talks to the engine is root on this machine.` },
+      engine: { why: `It reaches ${because}: whoever talks to the engine is root on this host.` },
       own: {
         why: `It reaches ${because}, which holds what keeps bottles in: policies, records, sockets, what they are made from.`,
       },
-      kernel: { why: `It reaches ${because}, through which this machine's kernel is steered.` },
+      kernel: { why: `It reaches ${because}, through which this host's kernel is steered.` },
     }[reason],
     hint: 'name the directory that the agent needs, and no more: --mount PATH:ro',
     exitCode: usage,

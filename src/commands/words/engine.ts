@@ -4,7 +4,7 @@ import { anotherFeeder, at, failed, missing, quote, usage, type Words } from './
 
 export const engineWords: Words<EngineFailure> = {
   EngineMissing: ({ command }) => ({
-    what: `there is no ${command} on this machine`,
+    what: `there is no ${command} on this host`,
     why: 'A container engine builds the image.',
     hint: 'install Docker Engine (Debian: sudo apt-get install docker.io), or use Podman: CLAUDE_BOTTLE_ENGINE=podman',
     exitCode: missing,

@@ -16,9 +16,9 @@ export const smolmachineWords: Words<SmolmachineFailure> = {
     exitCode: failed,
   }),
   PlatformMismatch: ({ reference, image, host }) => ({
-    what: `${reference} is an image for ${image}, and this machine is ${host}`,
-    why: 'A microVM runs programs of its own machine only.',
-    hint: `build or pull it for this machine: --platform ${host}`,
+    what: `${reference} is an image for ${image}, and this host is ${host}`,
+    why: 'A microVM has the processor of its host.',
+    hint: `build or pull it for this host: --platform ${host}`,
     exitCode: usage,
   }),
   CacheUnusable: ({ path, reason, code }) => ({

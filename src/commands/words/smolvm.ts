@@ -5,7 +5,7 @@ import { failed, missing, usage, type Words } from './words.ts';
 
 export const smolvmWords: Words<SmolvmFailure> = {
   SmolvmMissing: ({ looked, configured }) => ({
-    what: configured ? `there is no smolvm at ${looked}` : 'there is no smolvm on this machine',
+    what: configured ? `there is no smolvm at ${looked}` : 'there is no smolvm on this host',
     why: configured
       ? 'CLAUDE_BOTTLE_SMOLVM names it.'
       : 'Machines are booted with it, and pack makes what they are booted from with it.',
@@ -33,9 +33,9 @@ export const smolvmWords: Words<SmolvmFailure> = {
   VirtualisationMissing: ({ device, problem, code }) =>
     problem === 'absent'
       ? {
-          what: `there is no ${device} on this machine`,
+          what: `there is no ${device} on this host`,
           why: 'Machines are booted with it.',
-          hint: 'use a machine with virtualisation switched on, or make the bottle of a container: --backend docker',
+          hint: 'use a host with virtualisation switched on, or make the bottle of a container: --backend docker',
           exitCode: missing,
         }
       : {

@@ -6,7 +6,7 @@ import { failed, missing, usage, type Words } from './words.ts';
 
 export const workspaceWords: Words<WorkspaceFailure> = {
   GitMissing: ({ command }) => ({
-    what: `there is no ${command} on this machine`,
+    what: `there is no ${command} on this host`,
     why: 'A repository is copied into a bottle, and its work brought back, by git.',
     hint: 'install it (Debian: sudo apt-get install git)',
     exitCode: missing,

@@ -4,7 +4,7 @@ import { apiRequest } from '../api.ts';
 import { type Engine, signalOf } from '../engine.ts';
 import { logIn, registryAuth } from './login.ts';
 
-/** A daemon on this machine asks back within milliseconds; one in a VM may keep trying for long. */
+/** A daemon on this host asks back within milliseconds; one in a VM may keep trying for long. */
 const probeMs = 2_000;
 
 /**

@@ -8,7 +8,7 @@ import type { Cases } from './case.ts';
 
 const secret = 'canary-5c1f0e';
 
-/** Every command line on this machine. */
+/** Every command line on this host. */
 async function commandLines(): Promise<string> {
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
   const lines = pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => ''));

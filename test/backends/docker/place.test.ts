@@ -11,8 +11,8 @@ const here: Place = {
 };
 const signOf = (change: Partial<Place>) => placeProblem({ ...here, ...change })?.fields;
 
-describe('an engine is refused where a socket of this machine cannot be mounted', () => {
-  test('but not on this machine itself, rootless included', () => {
+describe('an engine is refused where a socket of this host cannot be mounted', () => {
+  test('but not on this host itself, rootless included', () => {
     assert.equal(signOf({}), undefined);
     assert.equal(signOf({ endpoint: 'unix:///run/user/1000/docker.sock' }), undefined);
     assert.equal(signOf({ command: 'podman', endpoint: undefined }), undefined);
@@ -26,7 +26,7 @@ describe('an engine is refused where a socket of this machine cannot be mounted'
     assert.equal(signOf({ platform: 'darwin' })?.sign, 'macOS');
   });
 
-  test('on another machine', () => {
+  test('on another host', () => {
     assert.deepEqual(signOf({ remote: true, endpoint: 'ssh://me@far' }), {
       command: 'docker',
       place: 'remote',

@@ -254,7 +254,7 @@ async function nothingSleeps(mark: string): Promise<void> {
   }
 }
 
-/** How many that sleep for so long there are on this machine. */
+/** How many that sleep for so long there are on this host. */
 async function countOf(mark: string): Promise<number> {
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
   const lines = pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'latin1').catch(() => ''));
