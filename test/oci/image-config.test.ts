@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { inspect } from 'node:util';
 import { ConfigUnreadable } from '../../src/oci/errors.ts';
 import { parseDiffIds, parseImageConfig } from '../../src/oci/image-config.ts';
 
@@ -83,6 +84,26 @@ describe('an image config', () => {
       () => parseImageConfig({ architecture: 'a', os: 'b', config: { Env: 'A=1' } }),
       ConfigUnreadable,
     );
+  });
+
+  test('what is wrong with it is told without what is in it', () => {
+    const hidden = {
+      architecture: 'a',
+      os: 5,
+      config: { Env: ['A=hunter2', ['hunter2']], User: { a: 'hunter2' } },
+    };
+    for (const config of [hidden, { ...hidden, architecture: 'hunter2', os: ['hunter2'] }]) {
+      assert.throws(
+        () => parseImageConfig(config),
+        (error: ConfigUnreadable) => {
+          assert.match(
+            error.fields.reason,
+            /^os: expected string; config\.User: expected string; config\.Env\.1: /,
+          );
+          return !inspect(error, { depth: 9 }).includes('hunter2');
+        },
+      );
+    }
   });
 
   test('names the digests of its layers', () => {
