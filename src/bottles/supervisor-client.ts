@@ -8,10 +8,7 @@ import type { LaunchOrder, OwnerMessage, SupervisorEvent } from './messages.ts';
 const program = fileURLToPath(
   new URL(import.meta.url.endsWith('.ts') ? './supervise.ts' : './supervise.js', import.meta.url),
 );
-const preloaded = ['unoptimised.cjs', 'modules.cjs'].flatMap((name) => [
-  '--require',
-  fileURLToPath(new URL(`../../bin/${name}`, import.meta.url)),
-]);
+const modules = fileURLToPath(new URL('../../bin/modules.cjs', import.meta.url));
 /**
  * One supervisor lives as long as its bottle, and there may be dozens: it is kept small rather than quick. V8 reads these
  * at its start.
@@ -49,7 +46,7 @@ export class Supervisor {
   /** Starts one, which waits for its order. It ends by itself when we are gone without one. */
   static async start(): Promise<Supervisor> {
     return new Supervisor(
-      await startDaemon(process.execPath, [...nodeFlags, ...preloaded, program], { cwd: '/' }),
+      await startDaemon(process.execPath, [...nodeFlags, '--require', modules, program], { cwd: '/' }),
     );
   }
 
