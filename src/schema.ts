@@ -56,6 +56,18 @@ export function fit<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T {
   throw new DoesNotFit(result.misfits);
 }
 
+/**
+ * What a JSON text says.
+ * @throws DoesNotFit: JSON's own error quotes the text.
+ */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new DoesNotFit([{ path: [], message: 'no JSON', isUnknownKey: false }]);
+  }
+}
+
 /** Instead of valibot's message. */
 function expectation({ expected, path }: v.BaseIssue<unknown>): string {
   if (path?.at(-1)?.origin === 'key') return expected === 'never' ? 'unknown key' : 'missing';

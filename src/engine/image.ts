@@ -3,7 +3,7 @@ import { type Digest, isDigest } from '../oci/digest.ts';
 import type { ImageConfig } from '../oci/image.ts';
 import { parseImageConfig } from '../oci/image-config.ts';
 import type { Scratch } from '../process/scratch.ts';
-import { fit, number, options, recordOf } from '../schema.ts';
+import { fit, parseJson, number, options, recordOf } from '../schema.ts';
 import { callForJson } from './call.ts';
 import { type Engine, signalOf } from './engine.ts';
 import { EngineAnswerUnknown, EngineDenied, EngineUnreachable, PushFailed } from './errors.ts';
@@ -228,7 +228,7 @@ async function inspectJson(engine: Engine, reference: string, { signal }: CallOp
     ...signalOf(signal),
   });
   try {
-    const [only] = fit(v.strictTuple([v.unknown()]), JSON.parse(stdout));
+    const [only] = fit(v.strictTuple([v.unknown()]), parseJson(stdout));
     return only;
   } catch (cause) {
     throw unknownAnswer(engine, cause);

@@ -89,8 +89,9 @@ function parse<T>(schema: v.GenericSchema<unknown, T>, source: Uint8Array | obje
 function parseJson(bytes: Uint8Array): unknown {
   try {
     return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8'));
-  } catch (error) {
-    throw new ConfigUnreadable({ reason: (error as Error).message }, { cause: error });
+  } catch {
+    // JSON's own words quote the text, and variables are in it.
+    throw new ConfigUnreadable({ reason: 'it is no JSON' });
   }
 }
 

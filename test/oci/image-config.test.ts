@@ -86,6 +86,13 @@ describe('an image config', () => {
     );
   });
 
+  test('what is no JSON is told without what is in it, by any way that an error is shown', () => {
+    assert.throws(
+      () => parseImageConfig(Buffer.from('["TOKEN=canary", x]')),
+      (error) => !inspect(error, { depth: 9 }).includes('canary'),
+    );
+  });
+
   test('what is wrong with it is told without what is in it', () => {
     const hidden = {
       architecture: 'a',
