@@ -31,7 +31,7 @@ describe('a program in front', { timeout: 120_000 }, () => {
   test('gets the keys’ signals alone', async () => {
     await using terminal = await openTerminal(
       inFront(
-        'trap "echo got-int" INT; trap "echo got-quit" QUIT; echo ready; while ! read -t 0.1 end; do :; done; exit 3',
+        'trap "echo got-int" INT; trap "echo got-quit" QUIT; echo ready; until read -t 0; do sleep 0.1; done; exit 3',
       ),
     );
     await terminal.shows(/ready/);

@@ -9,9 +9,12 @@ export function inFront(command: ForegroundCommand): Promise<Terminal> {
   return openTerminal([process.execPath, driver, JSON.stringify(command)].map(quoted).join(' '));
 }
 
-/** For bash: tells the size of its terminal, every other size that it gets, and Ctrl-C, until Enter; then ends with 6. */
+/**
+ * For bash: tells the size of its terminal, every other size that it gets, and Ctrl-C, until Enter; then ends with 6. It
+ * only looks whether something is there: a `read` whose time is up loses what just came, three times in a hundred.
+ */
 export const watch =
-  'trap "stty size" WINCH; trap "echo got-int" INT; stty size; while ! read -t 0.05 end; do :; done; exit 6';
+  'trap "stty size" WINCH; trap "echo got-int" INT; stty size; until read -t 0; do sleep 0.05; done; exit 6';
 
 /** That a terminal with `watch` on it hands on its size, its resizes and its keys, and gets its status back. */
 export async function watches(terminal: Terminal): Promise<void> {
