@@ -39,7 +39,8 @@ interface Given {
 
 export const lifeCases: Cases<Given> = {
   'goes from created to running to exited to gone': async ({ stage }) => {
-    await using made = await stage.make({ command: ['sh', '-c', 'sleep 1; exit 9'] });
+    const waits = 'until [ -e /tmp/go ]; do sleep 0.1; done; exit 9';
+    await using made = await stage.make({ command: ['sh', '-c', waits] });
     const { bottle } = made;
     const elsewhere = stage.another().bottle(made.spec.slug);
     assert.deepEqual(await bottle.status(), { state: 'created' });
@@ -48,6 +49,7 @@ export const lifeCases: Cases<Given> = {
     assert.equal(running?.state, 'running');
     assert.match(running.startedAt ?? '', /^2\d{3}-.*Z$/);
     assert.equal((await elsewhere.status())?.state, 'running');
+    await said(bottle, 'touch /tmp/go');
     const { exitCode, outOfMemory = false } = await ended(bottle);
     assert.deepEqual([exitCode, outOfMemory], [9, false]);
     assert.equal((await elsewhere.status())?.exitCode, 9);
