@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { removeRemains } from '../../src/smolvm/machine-remains.ts';
 import { machinesBelow } from '../../src/smolvm/vm-processes.ts';
+import { makeCgroups } from '../fakes/smolvm.d/cgroup.ts';
 import { double } from './double.ts';
 import { leftOf, MachineHouse } from './machine-house.ts';
 
@@ -121,6 +122,15 @@ describe('machines in trouble', () => {
     // What still boots makes its directory anew.
     await removeRemains({ path: house.home, env: house.env }, 'orphan');
     assert.equal((await machinesBelow(house.vms)).length, 1);
+  });
+
+  test('a VM that was killed as it made its control groups keeps no start waiting', async () => {
+    await house.create('early');
+    const { stdout } = await house.run(['machine', 'data-dir', '--name', 'early']);
+    makeCgroups(stdout.trim(), 64);
+    const { code, stderr } = await start('early');
+    assert.equal(code, 0, stderr);
+    await remove('early');
   });
 
   test('a create that was killed does not keep the name', async () => {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 const root = '/sys/fs/cgroup';
 const mib = 1024 * 1024;
@@ -27,11 +28,22 @@ function cgroupsOf(directory: string, isUnified: boolean): string[] {
   return isUnified ? [join(root, name)] : [join(root, 'memory', name), join(root, 'pids', name)];
 }
 
-/** Whether any of them is there. */
-export function hasCgroups(directory: string): boolean {
-  return [true, false]
-    .flatMap((isUnified) => cgroupsOf(directory, isUnified))
-    .some((path) => existsSync(path));
+/** Waits until they are gone, whose VM has ended. One that was killed as it made them has no undertaker yet to remove them. */
+export async function cgroupsGone(directory: string): Promise<void> {
+  for (;;) {
+    const left = [true, false]
+      .flatMap((isUnified) => cgroupsOf(directory, isUnified))
+      .filter((path) => existsSync(path));
+    if (left.length === 0) return;
+    for (const group of left) {
+      try {
+        rmdirSync(group);
+      } catch {
+        // Processes are left in it, which the undertaker ends.
+      }
+    }
+    await sleep(2);
+  }
 }
 
 /** A shell that joins the groups and becomes the program after `groups`. */

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { answerOf } from './agent-protocol.ts';
-import { hasCgroups } from './cgroup.ts';
+import { cgroupsGone } from './cgroup.ts';
 import type { BootConfig } from './holder.ts';
 import type { Host } from './host.ts';
 import { NotPartOfDouble, type Release, SmolvmError } from './release.ts';
@@ -115,7 +115,7 @@ export async function killBootProcess(directory: string): Promise<void> {
     }
     while (bootProcess(directory).isAlive) await sleep(2);
   }
-  while (hasCgroups(directory)) await sleep(2);
+  await cgroupsGone(directory);
 }
 
 function bootProcess(directory: string): { pid: number; isAlive: boolean } {
@@ -157,7 +157,7 @@ export async function deleteMachine(store: Store, name: string, force: boolean):
   if (state === 'running') say(`Stopping machine '${name}'...\n`);
   // A process that no record tells of, left by a killed start, stays; only start and stop look for it.
   if (state === 'running' || state === 'unreachable') await killBootProcess(directory);
-  while (!bootProcess(directory).isAlive && hasCgroups(directory)) await sleep(2);
+  if (!bootProcess(directory).isAlive) await cgroupsGone(directory);
   if (!force) {
     process.stderr.write(`Delete machine '${name}'? [y/N] `);
     if (!/^\s*(y|yes)\s*$/i.test(await lineOfInput())) return say('Cancelled\n');
