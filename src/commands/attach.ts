@@ -22,7 +22,9 @@ export async function run(argv: readonly string[], world: World): Promise<number
   if (record.phase !== 'running') throw new BottleNotRunning({ slug: record.slug, state: record.phase });
   const bottle = await handleOn(known, world.signal);
   const { code } = await runForeground(await bottle.attach('join'), { signal: world.signal });
-  const status = await bottle.status(world.signal).catch(() => undefined);
+  const status = await bottle.status(world.signal).catch(() => 'unknown' as const);
+  // Nobody can tell whether there is an end to wait for.
+  if (status === 'unknown') return code;
   if (status?.state === 'running') {
     world.terminal.stderr.write(
       `${record.slug} goes on; claude-bottle attach ${record.slug} comes back to it\n`,

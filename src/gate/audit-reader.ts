@@ -109,12 +109,14 @@ async function successor(path: string, current: FileHandle | undefined): Promise
       continue;
     }
     // A rotation since then would have put another file under this name, and one name further the file before it.
-    const still =
-      current === undefined || from === 'lost'
-        ? (await ages(path))[0] === age
-        : (await newer(path, current)) === from;
-    if (still) return next;
-    await next.close();
+    let isIt = false;
+    try {
+      const isOldest = current === undefined || from === 'lost';
+      isIt = isOldest ? (await ages(path))[0] === age : (await newer(path, current)) === from;
+    } finally {
+      if (!isIt) await next.close();
+    }
+    if (isIt) return next;
   }
 }
 

@@ -13,6 +13,9 @@ export interface Ran {
   readonly stderr: string;
 }
 
+/** Nothing that the double is asked for here takes so long; one that hangs would keep its test's file from ending. */
+const patienceMs = 240_000;
+
 /** Runs the double to its end. */
 export async function smolvm(
   args: readonly string[],
@@ -22,6 +25,8 @@ export async function smolvm(
   const child = spawn(double, [...args], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: patienceMs,
+    killSignal: 'SIGKILL',
     ...(cwd === undefined ? {} : { cwd }),
   });
   const text = { stdout: '', stderr: '' };
